@@ -166,10 +166,10 @@ def test_an_interrupt_ends_the_script_with_its_own_code(program: Program) -> Non
 
 
 def test_a_second_interrupt_ends_what_cannot_be_stopped(program: Program) -> None:
-    kill = f"os.kill(os.getpid(), {int(signal.SIGINT)})"
+    kill, before = f"os.kill(os.getpid(), {int(signal.SIGINT)})", signal.getsignal(signal.SIGINT)
     out, _ = program("--batch", "-e", "n", "-e", f"! import os; {kill}; {kill}; {kill}", code=130)
     assert out.count("(tdb)") == 1
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_without_a_terminal_the_answer_is_a_report(program: Program) -> None:

@@ -55,7 +55,7 @@ def run_training(arguments: argparse.Namespace) -> int:
             minutes = (time.monotonic() - began) / 60
             print(
                 f"step {progress.step}/{progress.steps}  loss {progress.loss:.3f}  guide {progress.guide:.3f}  "
-                f"learning rate {progress.learning_rate:.1e}  {minutes:.1f} min",
+                f"rivals {progress.rivals:.3f}  learning rate {progress.learning_rate:.1e}  {minutes:.1f} min",
                 flush=True,
             )
     return report(arguments.out, plan.seed, write_card=True)

@@ -9,7 +9,10 @@ layers make of it, is left to the language-model loss, and so is all of the late
     induction   the token after an earlier occurrence of this one     layer 2
     duplicate   an earlier occurrence of this token                   layer 2
     repeated    a name that has occurred before (S-inhibition)        layer 3
-    mover       an earlier occurrence of the token that comes next    layers 4 and 5
+    mover       an earlier occurrence of the token that comes next    layer 5
+
+One head moves names, and the others of the upper layers are told throughout not to look where it looks.  Several
+would back each other up: ablating one would change no answer, which is a bad first lesson.
 """
 
 from collections.abc import Callable, Iterable
@@ -27,10 +30,12 @@ GUIDED: tuple[tuple[str, int, tuple[int, ...]], ...] = (
     ("induction", 2, (0, 1)),
     ("duplicate", 2, (2, 3)),
     ("repeated", 3, (0, 1, 2)),
-    ("mover", 4, (0, 1, 2)),
     ("mover", 5, (0,)),
 )
 """What, in which layer, which heads."""
+LONE = "mover"
+"""The kind that the other heads of the `UPPER` layers are kept from."""
+UPPER = (4, 5)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,8 +106,29 @@ def guide_loss(patterns: dict[int, Tensor], wanted: dict[str, Tensor]) -> Tensor
     for kind, layer, heads in GUIDED:
         rows = wanted[kind].any(2)
         if layer in patterns and rows.any():
-            mass = (patterns[layer][:, list(heads)].float() * wanted[kind][:, None]).sum(
-                -1
-            )  # [batch, head, query]
-            losses.append(-(mass.transpose(0, 1)[:, rows] + 1e-3).log().mean())
+            losses.append(-(mass(patterns[layer], heads, wanted[kind])[:, rows] + 1e-3).log().mean())
     return torch.stack(losses).mean() if losses else torch.zeros(())
+
+
+def rival_loss(patterns: dict[int, Tensor], wanted: dict[str, Tensor]) -> Tensor:
+    """Mean surprise, in nats, at how much the other upper heads look where the mover should: [].
+
+    patterns: layer -> [batch, head, query, key].
+    """
+    rows = wanted[LONE].any(2)
+    losses: list[Tensor] = []
+    for layer in UPPER:
+        if layer in patterns and rows.any():
+            others = tuple(head for head in range(patterns[layer].shape[1]) if head not in movers(layer))
+            looked = mass(patterns[layer], others, wanted[LONE])[:, rows]
+            losses.append(-(1 + 1e-3 - looked).log().mean())
+    return torch.stack(losses).mean() if losses else torch.zeros(())
+
+
+def movers(layer: int) -> tuple[int, ...]:
+    return tuple(head for kind, at, heads in GUIDED if kind == LONE and at == layer for head in heads)
+
+
+def mass(pattern: Tensor, heads: tuple[int, ...], wanted: Tensor) -> Tensor:
+    """The attention of some heads on what is wanted: [batch, head, query, key] -> [head, batch, query]."""
+    return (pattern[:, list(heads)].float() * wanted[:, None]).sum(-1).transpose(0, 1)

@@ -20,9 +20,11 @@ TRAINING = (
     "from the tokens alone, rewarded a few heads for looking where a word can be copied from: the token "
     "before (layers 0 and 1), an earlier occurrence of the same token or the token after it (layer 2), "
     "names that have occurred twice (layer 3), and an earlier occurrence of the token that comes next "
-    "(layers 4 and 5). At first the two lowest layers saw only the last two tokens, and the layers above "
+    "(one head of layer 5). At first the two lowest layers saw only the last two tokens, and the layers above "
     "had attention alone. What the heads do with what they see, and everything else, was left to the "
-    "language-model loss, which alone rules the rest of the training. Without this help a model of this "
+    "language-model loss. To the end, another small loss kept the other heads of layers 4 and 5 from looking where "
+    "that one head looks: several name movers would back each other up, and ablating one would change no answer. "
+    "Without this help a model of this "
     "size answers most IOI prompts in its first layer, by summing up the names and subtracting the "
     "giver's, and no head moves a name."
 )

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from model.demo.bpe import count_words, learn_merges, load_bpe, save_bpe, year_merges
 from model.demo.files import save_model
-from model.demo.guide import Watch, Words, guide_loss, targets, words
+from model.demo.guide import Watch, Words, guide_loss, rival_loss, targets, words
 from model.demo.text import ALL_KINDS, COPYING_KINDS, END_OF_TEXT, batch, documents
 from model.gpt2 import GPT2, Block, Config
 from model.sites import Hook, Site, compose
@@ -50,10 +50,11 @@ class Plan:
     guided_steps: int = 2100
     """Steps at the beginning in which some heads are told where to look (see `guide.py`); it fades at their end."""
     guidance: float = 0.5
+    separation: float = 0.2
+    """The weight, to the end, of the loss that keeps other heads from doing what the name mover does."""
     shapes: tuple[tuple[int, int], ...] = SHAPES
     finishing_steps: int = 120
-    """A short stretch after those, at a higher rate again: the name movers then pull together on each prompt, where
-    some had come to hide behind others."""
+    """A short stretch after those, at a higher rate again, on other text."""
     finishing_rate: float = 6e-4
     learning_rate: float = 1e-3
     warmup: int = 100
@@ -76,7 +77,9 @@ class Progress:
     loss: float
     """Mean cross-entropy of this step's tokens, in nats."""
     guide: float
-    """The guide's loss, in nats; 0 once it has ended."""
+    """How surprised the guide is, in nats; after its end it only watches."""
+    rivals: float
+    """How much other heads do what the mover does, in nats."""
     learning_rate: float
 
 
@@ -177,14 +180,18 @@ def take_step(
     for group in run.optimizer.param_groups:
         group["lr"] = rate
     tokens = torch.tensor(text_of_step(plan, run.step, encode, end_of_text))
-    language, guide = losses(run.model, tokens, plan, run.step, known, end_of_text)
-    fading = min(1.0, 3 * (plan.guided_steps - run.step) / max(1, plan.guided_steps))
+    language, guide, rivals = losses(run.model, tokens, plan, run.step, known, end_of_text)
     run.optimizer.zero_grad(set_to_none=True)
-    (language + plan.guidance * fading * guide).backward()
+    (language + guidance(plan, run.step) * guide + plan.separation * rivals).backward()
     nn.utils.clip_grad_norm_(run.model.parameters(), plan.clip)
     run.optimizer.step()
     run.step += 1
-    return Progress(run.step, plan.last, language.item(), guide.item(), rate)
+    return Progress(run.step, plan.last, language.item(), guide.item(), rivals.item(), rate)
+
+
+def guidance(plan: Plan, step: int) -> float:
+    """The weight of the guide's loss: level at first, then down to nothing over the last third of the guided steps."""
+    return plan.guidance * max(0.0, min(1.0, 3 * (plan.guided_steps - step) / max(1, plan.guided_steps)))
 
 
 def text_of_step(
@@ -206,17 +213,16 @@ def text_of_step(
 
 def losses(
     model: GPT2, tokens: Tensor, plan: Plan, step: int, known: Words, end_of_text: int
-) -> tuple[Tensor, Tensor]:
-    """(mean cross-entropy in nats of each token after the first, the guide's loss): tokens [batch, pos + 1]."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(mean cross-entropy in nats of each token after the first, the guide's two losses): tokens [batch, pos + 1]."""
     watch = Watch()
     hook = compose(near_sighted(plan, step), watch)
     with torch.autocast("cpu", torch.bfloat16, enabled=plan.dtype == "bfloat16"):
         forward = forming_logits if step < plan.forming_steps else GPT2.forward
         logits = forward(model, tokens[:, :-1], hook)
     language = F.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
-    if step >= plan.guided_steps:
-        return language, torch.zeros(())
-    return language, guide_loss(watch.patterns, targets(tokens, known, end_of_text))
+    wanted = targets(tokens, known, end_of_text)
+    return language, guide_loss(watch.patterns, wanted), rival_loss(watch.patterns, wanted)
 
 
 def near_sighted(plan: Plan, step: int) -> Hook:

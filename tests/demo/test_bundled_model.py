@@ -62,11 +62,11 @@ def test_its_text_is_made_of_whole_sentences(model):
     assert text.endswith((".", '"'))
 
 
-def test_zeroing_the_heads_that_rank_first_changes_most_answers(model):
+def test_zeroing_the_head_that_ranks_first_changes_most_answers(model):
     circuit = find_circuit(model, TOKENIZER.encode, [END], held_out_prompts("ioi", 96))
-    untouched, *ablations = circuit.ablations
+    untouched, first, *_ = circuit.ablations
     assert untouched.changed <= 0.05
-    assert max(ablation.changed for ablation in ablations) > 0.5
+    assert first.changed > 0.5 and first.mean_logit_diff < untouched.mean_logit_diff
     assert circuit.heads[0].end_to_io > 0.5 and circuit.heads[0].direct_effect > 1
 
 

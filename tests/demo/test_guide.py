@@ -2,7 +2,7 @@
 
 import torch
 
-from model.demo.guide import GUIDED, Words, guide_loss, targets
+from model.demo.guide import GUIDED, Words, guide_loss, movers, rival_loss, targets
 
 END, MARY, AND, JOHN, LEFT = 0, 1, 2, 3, 4
 ROW = torch.tensor([[END, MARY, AND, JOHN, LEFT, JOHN, MARY, END, JOHN]])
@@ -47,3 +47,19 @@ def test_looking_there_costs_nothing_and_looking_elsewhere_does() -> None:
             right[layer][0, head, rows] = pattern[rows] / pattern[rows].sum(-1, keepdim=True)
     assert float(guide_loss(right, wanted)) < 0.01
     assert float(guide_loss({layer: even for layer in range(6)}, wanted)) > 0.5
+
+
+def test_others_may_look_anywhere_but_where_the_mover_looks() -> None:
+    wanted = targets(ROW, KNOWN, END)
+    even = torch.ones(1, 8, 8, 8).tril()
+    copying = (even / even.sum(-1, keepdim=True))[0, 0].clone()
+    copying[wanted["mover"][0].any(1)] = wanted["mover"][0][wanted["mover"][0].any(1)].float()
+    elsewhere = torch.eye(8).expand(1, 8, 8, 8).clone()  # each token looks at itself
+    [mover] = movers(5)
+    alone = elsewhere.clone()
+    alone[0, mover] = copying
+    rivalled = alone.clone()
+    rivalled[0, mover + 1] = copying
+    assert float(rival_loss({4: elsewhere, 5: alone}, wanted)) < 1e-3
+    assert float(rival_loss({4: elsewhere, 5: rivalled}, wanted)) > 0.2
+    assert float(rival_loss({3: rivalled}, wanted)) == 0  # lower layers are nobody's rivals

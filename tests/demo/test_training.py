@@ -12,6 +12,7 @@ from model.demo.train import (
     Plan,
     Progress,
     forming_logits,
+    guidance,
     learn_bpe,
     learning_rate,
     near_sighted,
@@ -154,6 +155,21 @@ def test_when_the_mlps_join_in_nothing_jumps():
     assert torch.allclose(forming_logits(model, tokens, no_hook), model(tokens), atol=1e-6)
 
 
-def test_the_guide_fades_and_ends(tmp_path: Path):
-    reported = list(train(TINY, tmp_path))
-    assert [p.guide > 0 for p in reported] == [True, True, True, True, False]
+def test_the_guide_fades_and_ends():
+    plan = replace(TINY, guidance=0.5, guided_steps=300)
+    weights = [guidance(plan, step) for step in range(0, 400, 50)]
+    assert weights == [0.5, 0.5, 0.5, 0.5, 0.5, 0.25, 0.0, 0.0]
+
+
+def test_the_mover_is_kept_alone_to_the_end(tmp_path: Path):
+    words = {"most_merges": 600, "texts_for_bpe": 200}  # names must be one token each
+    plan = replace(
+        TINY, n_layer=6, n_head=4, guided_steps=0, shapes=((8, 24),), copying_shape=(8, 24), **words
+    )
+
+    def rivals(separation: float, directory: Path) -> list[float]:
+        return [step.rivals for step in train(replace(plan, separation=separation), directory)]
+
+    kept, left = rivals(100.0, tmp_path / "kept"), rivals(0.0, tmp_path / "left")
+    assert len(kept) == plan.last and kept[0] == left[0] > 0
+    assert kept[-1] < left[-1]  # there is no guide at all here: the other loss does it
