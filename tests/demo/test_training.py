@@ -164,7 +164,15 @@ def test_the_guide_fades_and_ends():
 def test_the_mover_is_kept_alone_to_the_end(tmp_path: Path):
     words = {"most_merges": 600, "texts_for_bpe": 200}  # names must be one token each
     plan = replace(
-        TINY, n_layer=6, n_head=4, guided_steps=0, shapes=((8, 24),), copying_shape=(8, 24), **words
+        TINY,
+        n_layer=6,
+        n_head=4,
+        guided_steps=0,
+        learning_rate=0.02,
+        steps=40,
+        shapes=((16, 24),),
+        copying_shape=(16, 24),
+        **words,
     )
 
     def rivals(separation: float, directory: Path) -> list[float]:
@@ -172,4 +180,4 @@ def test_the_mover_is_kept_alone_to_the_end(tmp_path: Path):
 
     kept, left = rivals(100.0, tmp_path / "kept"), rivals(0.0, tmp_path / "left")
     assert len(kept) == plan.last and kept[0] == left[0] > 0
-    assert kept[-1] < left[-1]  # there is no guide at all here: the other loss does it
+    assert sum(kept[-10:]) < 0.5 * sum(left[-10:])  # there is no guide at all here: the other loss does it
