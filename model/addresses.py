@@ -1,7 +1,8 @@
 """Text -> components: the spellings that people type, checked against one model's shape.
 
     L9H9  L9H*  L9H{6,9}  L9H0-3  L9 (A9 and M9)  A9  A9-11  M*  N10.1307  F8.2231  Fm8.2231  X8
-    E  WTE  WPE  U  BA9  BM9  BU
+    E  WTE  WPE  U  BA9  BM9  BU  resid_pre.9  resid_mid.9  resid_post.9  L9H9.q  L9H*.pattern  L9.pattern
+    ln1_scale.9  ln2_scale.9  ln_final_scale
 
 The spellings of other tools are read too (`9.9`, `blocks.9.attn.hook_z[9]`, `mlp10`); `str(Component)` is the
 one that is printed.
@@ -11,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from model.components import Component, Kind
+from model.components import INSIDE_HEADS, RESIDUAL, Component, Kind
 
 if TYPE_CHECKING:  # the annotation alone must not load torch
     from model.gpt2 import Config
@@ -55,6 +56,13 @@ _SPELLINGS = (
     _spelling("BA<layers>", Kind.ATTN_BIAS),
     _spelling("BM<layers>", Kind.MLP_BIAS),
     *(_spelling(kind.letters, kind) for kind in Kind if not kind.has_layer),
+    *(_spelling(f"{kind.letters}.<layers>", kind) for kind in (*RESIDUAL, Kind.LN1_SCALE, Kind.LN2_SCALE)),
+    *(_spelling(f"L<layers>H<indices>.{kind.letters}", kind) for kind in INSIDE_HEADS),
+    *(_spelling(f"L<layers>.{kind.letters}", kind) for kind in INSIDE_HEADS),
+    _spelling("L<layers>H<indices>.z", Kind.HEAD),
+    _spelling("L<layers>.z", Kind.HEAD),
+    _spelling("attn_out.<layers>", Kind.ATTN),
+    _spelling("mlp_out.<layers>", Kind.MLP),
     # As other tools and papers write them.
     _spelling("<layer>.<index>", Kind.HEAD),
     _spelling("H<layer>.<index>", Kind.HEAD),
@@ -71,6 +79,13 @@ _SPELLINGS = (
     _spelling("blocks.<layer>.hook_mlp_out", Kind.MLP),
     _spelling("L<layer>N<index>", Kind.NEURON),
     _spelling("blocks.<layer>.mlp.hook_post[<index>]", Kind.NEURON),
+    *(_spelling(f"blocks.<layer>.hook_{kind.letters}", kind) for kind in RESIDUAL),
+    *(_spelling(f"blocks.<layer>.attn.hook_{kind.letters}[<index>]", kind) for kind in INSIDE_HEADS),
+    *(_spelling(f"blocks.<layer>.attn.hook_{kind.letters}", kind) for kind in INSIDE_HEADS),
+    _spelling("blocks.<layer>.attn.hook_z", Kind.HEAD),
+    _spelling("blocks.<layer>.ln1.hook_scale", Kind.LN1_SCALE),
+    _spelling("blocks.<layer>.ln2.hook_scale", Kind.LN2_SCALE),
+    _spelling("ln_final.hook_scale", Kind.LN_FINAL_SCALE),
 )
 
 
@@ -131,8 +146,10 @@ def _expand(text: str, config: "Config", model_name: str) -> Iterator[Component]
             given = match.groupdict()
             site = (given.get("site") or "").lower()
             limit = config.d_mlp if kinds == (Kind.NEURON,) else config.n_head
+            # a head without a number is every head; other places of a layer's heads are addressed as one
+            indices = "*" if kinds == (Kind.HEAD,) and "index" not in given else given.get("index")
             for layer in _numbers(given.get("layer"), config.n_layer, text):
-                for index in _numbers(given.get("index"), limit, text):
+                for index in _numbers(indices, limit, text):
                     for kind in kinds:
                         part = Component(kind, layer or 0, index, site)
                         _check(part, config, model_name)
@@ -159,7 +176,9 @@ def _check(part: Component, config: "Config", model_name: str) -> None:
     """Raises AddressError for a layer, head or neuron that the model does not have."""
     layer_exists = not part.kind.has_layer or part.layer < config.n_layer
     match part.kind:
-        case Kind.HEAD if not layer_exists or (part.index or 0) >= config.n_head:
+        case kind if (
+            kind.has_heads and part.index is not None and (not layer_exists or part.index >= config.n_head)
+        ):
             heads, layers = _span(config.n_head), _span(config.n_layer)
             raise AddressError(f"no head {part}: {model_name} has heads {heads} in layers {layers}")
         case Kind.ATTN | Kind.MLP if not layer_exists:

@@ -1,5 +1,8 @@
 """Parts of the model and their addresses: `L9H9`, `A9`, `M9`, `N10.1307`, `F8.2231`, `E`, `U`, `BA9`, `BM9`, `BU`.
 
+Places between the parts have addresses too: the residual stream (`resid_pre.9`), what a head computes before its
+output (`L9H9.q`, `.k`, `.v`, `.pattern`; `L9.pattern` is that of every head), layer norms' scales (`ln1_scale.9`).
+
 An address holds no data.  A `Component` is the same in every run; a `Node` is a component at one token of
 one run, and a head's node may name the token that it reads.
 """
@@ -26,6 +29,19 @@ class Kind(Enum):
     TARGET_BIAS = "BT", "bias"
     "What a traced scalar adds of its own: its layer norm's bias, its constant.  Only a row, never an address."
     UNEMBED = "U", "unembed"
+    RESID_PRE = "resid_pre", "resid"
+    "The residual stream that enters a layer; `resid_mid` leaves its attention, `resid_post` its MLP."
+    RESID_MID = "resid_mid", "resid"
+    RESID_POST = "resid_post", "resid"
+    Q = "q", "q"
+    K = "k", "k"
+    V = "v", "v"
+    PATTERN = "pattern", "pattern"
+    "Attention weights, after the softmax."
+    LN1_SCALE = "ln1_scale", "ln"
+    "What a layer norm divides by: before attention, before the MLP, before the unembedding."
+    LN2_SCALE = "ln2_scale", "ln"
+    LN_FINAL_SCALE = "ln_final_scale", "ln"
 
     def __init__(self, letters: str, group: str) -> None:
         self.letters = letters
@@ -35,18 +51,40 @@ class Kind(Enum):
     def has_layer(self) -> bool:
         return self not in WHOLE_MODEL
 
+    @property
+    def has_heads(self) -> bool:
+        """Whether each head has its own."""
+        return self is Kind.HEAD or self in INSIDE_HEADS
 
-WHOLE_MODEL = (Kind.EMBED, Kind.TOKEN_EMBED, Kind.POS_EMBED, Kind.FINAL_BIAS, Kind.TARGET_BIAS, Kind.UNEMBED)
+    @property
+    def writes(self) -> bool:
+        """Whether it adds a vector to the residual stream, or to the final norm's output; other places are read."""
+        return self.group not in ("resid", "q", "k", "v", "pattern", "ln", "unembed")
+
+
+WHOLE_MODEL = (
+    Kind.EMBED,
+    Kind.TOKEN_EMBED,
+    Kind.POS_EMBED,
+    Kind.FINAL_BIAS,
+    Kind.TARGET_BIAS,
+    Kind.UNEMBED,
+    Kind.LN_FINAL_SCALE,
+)
+INSIDE_HEADS = (Kind.Q, Kind.K, Kind.V, Kind.PATTERN)
+"What a head computes on the way to its output; of a whole layer where there is no index."
+RESIDUAL = (Kind.RESID_PRE, Kind.RESID_MID, Kind.RESID_POST)
+SCALES = (Kind.LN1_SCALE, Kind.LN2_SCALE, Kind.LN_FINAL_SCALE)
 
 
 @dataclass(frozen=True, slots=True)
 class Component:
     """A part of the model; `str` gives its one canonical spelling.
 
-    L9H9        N10.1307         Fm8.2231          BA9          E
-    | |         |  |             ||| |             | |          |
-    | index     |  index         ||| index         | layer      no layer, no index
-    layer       layer            ||layer           bias after attention
+    L9H9        N10.1307         Fm8.2231          BA9          E            resid_pre.9    L9H9.q
+    | |         |  |             ||| |             | |          |            |         |
+    | index     |  index         ||| index         | layer      no layer,    |         layer
+    layer       layer            ||layer           bias         no index     residual stream before the layer
                                  |site of the dictionary, where several are loaded
                                  latent
     """
@@ -63,10 +101,35 @@ class Component:
                 return f"L{self.layer}H{self.index}"
             case Kind.NEURON | Kind.LATENT:
                 return f"{self.kind.letters}{self.site}{self.layer}.{self.index}"
+            case kind if kind in INSIDE_HEADS:
+                head = "" if self.index is None else f"H{self.index}"
+                return f"L{self.layer}{head}.{kind.letters}"
+            case kind if kind.has_layer and (kind in RESIDUAL or kind in SCALES):
+                return f"{kind.letters}.{self.layer}"
             case _ if self.kind.has_layer:
                 return f"{self.kind.letters}{self.site}{self.layer}"
             case _:
                 return self.kind.letters
+
+    @property
+    def line(self) -> int | None:
+        """After which line an edit of it is first in the residual stream (E 0, A0 1, M0 2, ...); None where never.
+
+        What is only read counts as the sub-layer that reads it.
+        """
+        match self.kind:
+            case Kind.EMBED | Kind.TOKEN_EMBED | Kind.POS_EMBED:
+                return 0
+            case Kind.RESID_PRE:
+                return 2 * self.layer
+            case Kind.HEAD | Kind.ATTN | Kind.ATTN_BIAS | Kind.RESID_MID | Kind.LN1_SCALE:
+                return 1 + 2 * self.layer
+            case kind if kind in INSIDE_HEADS or (kind in (Kind.LATENT, Kind.ERROR) and self.site == "a"):
+                return 1 + 2 * self.layer
+            case kind if kind.has_layer:
+                return 2 + 2 * self.layer
+            case _:
+                return None
 
 
 @dataclass(frozen=True, slots=True)

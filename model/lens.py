@@ -10,9 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.effects.sublayers import held_scale
 from model.gpt2 import GPT2
+from model.lines import last_line, residual_site
 from model.metrics import Metric
-from model.sites import Site, no_hook
+from model.probes import Probe, positions_of, probe_line, probed
+from model.sites import Site
 from model.trace import Trace
 
 
@@ -31,25 +34,43 @@ class Lens:
 
 
 def residuals(trace: Trace, n_layer: int, pos: int) -> Tensor:
-    """The residual stream after each line at one token: [line, d_model]; `U` changes nothing."""
-    after = [trace[Site.RESID_PRE, 0][pos]]
-    for layer in range(n_layer):
-        after += [trace[Site.RESID_MID, layer][pos], trace[Site.RESID_POST, layer][pos]]
+    """The residual stream after each line at one token, as the next one reads it: [line, d_model]."""
+    after = [trace[residual_site(line, n_layer)][pos] for line in range(1, last_line(n_layer) + 1)]
     return torch.stack([*after, after[-1]])
 
 
 @torch.no_grad()
 def read(model: GPT2, trace: Trace, resid: Tensor, pos: int) -> Tensor:
-    """The final norm's output for residuals at token `pos`, with the run's own final bias: [..., d_model]."""
-    seen = model.ln_f.normalize(resid, 0, no_hook, Site.LN_FINAL_SCALE, Site.LN_FINAL_NORMALIZED)
+    """The final norm's output for residuals at token `pos`: [..., d_model].
+
+    With the run's own final bias, and its scale where an edit has set that.
+    """
+    held = held_scale(trace, last_line(model.config.n_layer), model.config.n_layer, pos)
+
+    def hold(site: Site, layer: int, x: Tensor) -> Tensor:
+        return x if held is None or site is not Site.LN_FINAL_SCALE else held.expand_as(x)
+
+    seen = model.ln_f.normalize(resid, 0, hold, Site.LN_FINAL_SCALE, Site.LN_FINAL_NORMALIZED)
     return seen * model.ln_f.weight + trace[Site.LN_FINAL_BIAS, 0][pos]
 
 
 @torch.no_grad()
 def lens_values(model: GPT2, trace: Trace, metric: Metric, pos: int) -> NDArray[np.float64]:
-    """The metric after each line, read at token `pos`: [line]."""
+    """The metric after each line, read at token `pos`: [line].
+
+    A probe is read so up to its own line; after it, it stays.  A head's attention is always read at its own query.
+    """
+    if metric.probe is not None:
+        own = positions_of(metric.probe, metric.pos)
+        return _probe_values(model, trace, metric.probe, own if len(own) > 1 else (pos,))
     normed = read(model, trace, residuals(trace, model.config.n_layer, pos), pos)
     return metric.of_normed(normed, model.unembedding).double().cpu().numpy()
+
+
+def _probe_values(model: GPT2, trace: Trace, probe: Probe, positions: tuple[int, ...]) -> NDArray[np.float64]:
+    streams = torch.stack([residuals(trace, model.config.n_layer, at) for at in positions], 1)
+    found = probed(model, probe, streams[: probe_line(probe)])  # [line, read, d_model] -> [line]
+    return torch.cat([found, found[-1:].expand(len(streams) - len(found))]).double().cpu().numpy()
 
 
 @torch.no_grad()
@@ -60,7 +81,7 @@ def lens(model: GPT2, trace: Trace, metric: Metric, pos: int, k: int = 3) -> Len
     prob, top = logits.softmax(-1).topk(min(k, logits.shape[-1]))
     target = logits[:, metric.targets[0], None]
     return Lens(
-        value=metric.of(logits).cpu().numpy(),
+        value=lens_values(model, trace, metric, pos) if metric.probe else metric.of(logits).cpu().numpy(),
         target_rank=(logits > target).sum(-1).cpu().numpy(),
         top=top.cpu().numpy(),
         top_prob=prob.cpu().numpy(),

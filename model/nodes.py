@@ -1,6 +1,6 @@
 """A table of nodes in columns.  36,864 neurons are 36,864 rows and not one object."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -11,6 +11,13 @@ from model.components import Component, Kind, Node
 
 KINDS = tuple(Kind)
 NONE = -1
+WORDS: dict[Kind, str] = {Kind.TOKEN_EMBED: "wte", Kind.POS_EMBED: "wpe"}
+"What tables call kinds that share a group with another."
+
+GROUPS = (*(WORDS.get(kind, kind.group) for kind in KINDS), "pair", "token", "layer")
+"The words for what a row is, those of `KINDS` first."
+NUMBERS = np.array([GROUPS.index(word) for word in GROUPS])
+"Kinds with the same word have the same number."
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -18,7 +25,10 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NodeTable:
-    """Columns of equal length; `index` and `key` are -1 where a node has none."""
+    """Columns of equal length; `index` and `key` are -1 where a node has none.
+
+    A row may stand for several nodes together (see `groups.py`): what they do not share is -1, or NaN.
+    """
 
     kind: NDArray[np.int8]
     "Place in `KINDS`."
@@ -39,17 +49,47 @@ class NodeTable:
         return len(self.kind)
 
     def node(self, row: int) -> Node:
-        kind = KINDS[self.kind[row]]
+        """Raises ValueError for a row of several nodes."""
+        component = self.component(row)
+        if component is None or self.pos[row] == NONE:
+            raise ValueError(f"{self.name(row)} is several nodes: name one")
+        return Node(component, int(self.pos[row]), None if self.key[row] == NONE else int(self.key[row]))
+
+    def component(self, row: int) -> Component | None:
+        """None for several components together: a layer, a token."""
+        if self.kind[row] == NONE:
+            return None
         index = None if self.index[row] == NONE else int(self.index[row])
-        key = None if self.key[row] == NONE else int(self.key[row])
-        return Node(Component(kind, int(self.layer[row]), index), int(self.pos[row]), key)
+        return Component(KINDS[self.kind[row]], int(self.layer[row]), index)
+
+    def name(self, row: int, position: Callable[[int], str] = str) -> str:
+        """`L9H9@14<2`; of several nodes together `L9H9@*`, `L9@*` or `@14`.  `position` writes tokens in words."""
+        part = self.component(row)
+        layer = f"L{self.layer[row]}" if self.layer[row] != NONE else ""
+        at = "*" if self.pos[row] == NONE else position(int(self.pos[row]))
+        key = "" if self.key[row] == NONE else f"<{position(int(self.key[row]))}"
+        return f"{layer if part is None else part}@{at}{key}"
 
     def group(self, row: int) -> str:
-        """The word for a row's kind: embed head pair attn mlp neuron bias."""
-        return "pair" if self.key[row] != NONE else KINDS[self.kind[row]].group
+        """The word for a row's kind: embed wte wpe head pair attn mlp neuron bias; layer or token for several."""
+        return GROUPS[self.take(np.array([row])).group_numbers()[0]]
+
+    def groups(self) -> NDArray[np.str_]:
+        """The word for every row's kind: [row]."""
+        return np.array(GROUPS)[self.group_numbers()]
+
+    def group_numbers(self) -> Ints:
+        """The first place of that word in `GROUPS`: [row]."""
+        one = np.where(self.key != NONE, GROUPS.index("pair"), self.kind)
+        several = np.where(self.layer == NONE, GROUPS.index("token"), GROUPS.index("layer"))
+        return NUMBERS[np.where(self.kind == NONE, several, one)]
 
     def is_bias(self) -> NDArray[np.bool_]:
         return np.isin(self.kind, [KINDS.index(kind) for kind in KINDS if kind.group == "bias"])
+
+    def codes(self) -> Ints:
+        """One number a row, the same for the same node in any table: [row]."""
+        return _packed(self.kind.astype(np.int64), self.layer, self.index, self.pos, self.key)
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> "NodeTable":
         return NodeTable(*(getattr(self, field.name)[rows] for field in fields(self)))
@@ -93,19 +133,21 @@ class NodeTable:
         total: Tensor,
         queries: Sequence[int] | None = None,
     ) -> "NodeTable":
-        """Rows of one layer's heads from [head, query, key] tensors, keys after the query left out."""
-        n_head, length, _ = act.shape
-        seen = np.tri(length, dtype=bool)
-        if queries is not None:
-            seen &= np.isin(np.arange(length), queries)[:, None]
-        head, query, key = np.nonzero(np.broadcast_to(seen, (n_head, length, length)))
-        keep = np.broadcast_to(seen, (n_head, length, length)).ravel()
+        """Rows of one layer's heads from [head, query, key] tensors, keys after the query left out.
+
+        `queries` names the tokens of the query axis, each once.
+        """
+        n_head, count, length = act.shape
+        at = np.arange(count) if queries is None else np.asarray(queries, dtype=np.int64)
+        seen = np.broadcast_to(np.arange(length) <= at[:, None], (n_head, count, length))
+        head, query, key = np.nonzero(seen)
+        keep = seen.ravel()
         rows = len(head)
         return NodeTable(
             np.full(rows, KINDS.index(Kind.HEAD), dtype=np.int8),
             np.full(rows, layer),
             head,
-            query,
+            at[query],
             key,
             *(_floats(column)[keep] for column in (act, write_norm, direct, total)),
         )
@@ -113,9 +155,27 @@ class NodeTable:
 
 def joined(tables: Sequence[NodeTable]) -> NodeTable:
     """One table after the other."""
+    if len(tables) == 1:
+        return tables[0]
     return NodeTable(
         *(np.concatenate([getattr(t, field.name) for t in tables]) for field in fields(NodeTable))
     )
+
+
+def code_of(node: Node) -> int:
+    """The number that `NodeTable.codes` gives a node."""
+    part = node.component
+    index, key = (NONE if each is None else each for each in (part.index, node.key))
+    return int(_packed(np.int64(KINDS.index(part.kind)), part.layer, index, node.pos, key))
+
+
+def _packed(
+    kind: Ints | np.int64, layer: Ints | int, index: Ints | int, pos: Ints | int, key: Ints | int
+) -> Ints:
+    code = kind + 1
+    for column, bits in ((layer, 10), (index, 20), (pos, 14), (key, 14)):
+        code = (code << bits) | (column + 1)
+    return np.asarray(code, dtype=np.int64)
 
 
 def _floats(column: Tensor) -> Floats:

@@ -1,15 +1,27 @@
 """Generation under interventions, one token at a time."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
+from model.edits.interventions import Change, Sources
+from model.edits.paths import hook_of
 from model.gpt2 import GPT2
-from model.interventions import Change, Sources, as_hook
 from model.sites import Hook, compose, no_hook
+from model.trace import Trace, record
 
 
-@torch.no_grad()
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """A token that was taken."""
+
+    token: int
+    logits: Tensor
+    "What it was taken from, before temperature and top-k: [vocab], float64 on the CPU."
+
+
 def generate(
     model: GPT2,
     tokens: Sequence[int],
@@ -22,12 +34,36 @@ def generate(
     seed: int = 0,
     also: Hook = no_hook,
 ) -> Iterator[int]:
+    """The tokens of `steps`."""
+    made = steps(
+        model, tokens, count, changes, sources, temperature=temperature, top_k=top_k, seed=seed, also=also
+    )
+    return (step.token for step in made)
+
+
+@torch.no_grad()
+def steps(
+    model: GPT2,
+    tokens: Sequence[int],
+    count: int,
+    changes: Sequence[Change] = (),
+    sources: Sources = Sources(),
+    *,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    seed: int = 0,
+    also: Hook = no_hook,
+) -> Iterator[Step]:
     """Yield up to `count` tokens after `tokens`, stopping at the end of the context.
 
     Temperature 0 takes the most likely token.  The pass is repeated whole for each token, so an edit of every
-    position reaches the generated ones as well; an edit of named positions stays where it is.
+    position reaches the generated ones as well; an edit of named positions, or of a path, stays where it is.
     """
-    hook = compose(also, as_hook(changes, sources))
+
+    def run(others: Sequence[Change]) -> Trace:
+        return record(model, tokens, others, sources, also=also)
+
+    hook = compose(also, hook_of(model, changes, sources, run=run))
     random = torch.Generator().manual_seed(seed)
     so_far = list(tokens)
     for _ in range(min(count, model.config.n_ctx - len(so_far))):
@@ -37,8 +73,10 @@ def generate(
         if temperature == 0:
             token = int(logits.argmax())
         else:
+            kept = logits
             if top_k is not None:
-                logits[logits < logits.topk(min(top_k, len(logits))).values[-1]] = -torch.inf
-            token = int(torch.multinomial((logits / temperature).softmax(-1), 1, generator=random))
+                least = logits.topk(min(top_k, len(logits))).values[-1]
+                kept = logits.masked_fill(logits < least, -torch.inf)
+            token = int(torch.multinomial((kept / temperature).softmax(-1), 1, generator=random))
         so_far.append(token)
-        yield token
+        yield Step(token, logits)

@@ -1,9 +1,10 @@
-"""What is asked about: a scalar that reads the residual stream through one layer norm, its scale held.
+"""What is asked about: a scalar that reads the residual stream through one layer norm, its scale held, or as it is.
 
-The metric reads after the last layer.  A frame of tracing reads inside the model: a neuron's or an MLP's
-pre-activation, a head's pre-softmax score through its query, its key or both, a head's value as far as something
-downstream wants it.  With the scale held, each is linear in the residual stream that it reads, so the writes
-before it, the biases and a constant add up to it (Mossing et al. 2024, Transformer Debugger, section on tracing).
+The metric reads after the last layer, or where its probe does.  A frame of tracing reads inside the model: a
+neuron's or an MLP's pre-activation, a head's pre-softmax score through its query, its key or both, a head's value
+as far as something downstream wants it.  With the scale held, each is linear in the residual stream that it reads,
+so the writes before it, the biases and a constant add up to it (Mossing et al. 2024, Transformer Debugger, section
+on tracing).
 """
 
 import math
@@ -15,8 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model.components import Component, Kind, Node
-from model.gpt2 import GPT2, LayerNorm, wide
+from model.gpt2 import GPT2, wide
+from model.lines import last_line, norm_before, scale_site
 from model.metrics import Metric, final_gradient
+from model.probes import Direction, linear_part, positions_of, probe_line, recorded, seen
 from model.sites import Site
 from model.trace import Trace
 
@@ -36,12 +39,12 @@ class Read:
 
     pos: int
     normed: Tensor
-    "dS / d(layer norm's output): [d_model]."
+    "dS / d(layer norm's output), or by the residual stream itself where there is none: [d_model]."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """A scalar S of one run: sum over reads of normed . LN(residual) + constant."""
+    """A scalar S of one run: sum over reads of normed . LN(residual) + constant; without LN where `raw`."""
 
     line: int
     "The line that reads (numbered E = 0, A0 = 1, M0 = 2, ..., U); only lines before it can write to what it reads."
@@ -50,39 +53,23 @@ class Target:
     "What does not come through the reads: a neuron's own bias, the query's bias times the key, ..."
     value: float
     "S in this run, in its own unit; twice the score through QK, which counts it once on each side."
-
-
-def norm_before(model: GPT2, line: int) -> LayerNorm:
-    """The layer norm through which a line reads the residual stream."""
-    if line == 2 * model.config.n_layer + 1:
-        return model.ln_f
-    block = model.blocks[(line - 1) // 2]
-    return block.ln_1 if line % 2 else block.ln_2
-
-
-def residual_site(line: int, n_layer: int) -> tuple[Site, int]:
-    """Where the residual stream that a line reads is recorded."""
-    if line == 2 * n_layer + 1:
-        return Site.RESID_POST, n_layer - 1
-    return (Site.RESID_PRE if line % 2 else Site.RESID_MID), (line - 1) // 2
-
-
-def scale_site(line: int, n_layer: int) -> tuple[Site, int]:
-    """Where the scale of the layer norm before a line is recorded."""
-    if line == 2 * n_layer + 1:
-        return Site.LN_FINAL_SCALE, 0
-    return (Site.LN1_SCALE if line % 2 else Site.LN2_SCALE), (line - 1) // 2
+    raw: bool = False
+    "Whether the residual stream is read as it is: no layer norm, no bias of one, no scale to hold."
 
 
 def gradient_at(model: GPT2, trace: Trace, target: Target, read: Read) -> Tensor:
     """dS / d(residual at the read's token), the scale held: [d_model]."""
+    if target.raw:
+        return read.normed
     weighted = read.normed * wide(norm_before(model, target.line).weight)
     return (weighted - weighted.mean()) / trace[scale_site(target.line, model.config.n_layer)][read.pos]
 
 
 def bias_part(model: GPT2, trace: Trace, target: Target) -> float:
     """What the layer norm's own bias contributes; the final one as it was in this run."""
-    final = target.line == 2 * model.config.n_layer + 1
+    if target.raw:
+        return 0.0
+    final = target.line == last_line(model.config.n_layer)
     norm = norm_before(model, target.line)
     total = 0.0
     for read in target.reads:
@@ -93,10 +80,23 @@ def bias_part(model: GPT2, trace: Trace, target: Target) -> float:
 
 @torch.no_grad()
 def metric_target(model: GPT2, trace: Trace, metric: Metric) -> Target:
-    """The metric; of one that is not linear in the logits, its linear part where the run stands."""
-    seen = wide(trace[Site.LN_FINAL, 0][metric.pos])
-    normed = final_gradient(metric, seen, wide(model.unembedding))
-    return Target(2 * model.config.n_layer + 1, (Read(metric.pos, normed),), 0.0, float(seen @ normed))
+    """The metric; of one that is not linear in what it reads, its linear part where the run stands."""
+    if metric.probe is not None:
+        return _probe_target(model, trace, metric)
+    final = wide(trace[Site.LN_FINAL, 0][metric.pos])
+    normed = final_gradient(metric, final, wide(model.unembedding))
+    return Target(last_line(model.config.n_layer), (Read(metric.pos, normed),), 0.0, float(final @ normed))
+
+
+def _probe_target(model: GPT2, trace: Trace, metric: Metric) -> Target:
+    probe = metric.probe
+    assert probe is not None
+    read = seen(model, probe, recorded(model, trace, probe, metric.pos))
+    gradient = linear_part(model, probe, read)
+    positions = positions_of(probe, metric.pos)
+    reads = tuple(Read(pos, row) for pos, row in zip(positions, gradient, strict=True))
+    value = float((read * gradient).double().sum())
+    return Target(probe_line(probe), reads, 0.0, value, raw=isinstance(probe, Direction))
 
 
 @torch.no_grad()

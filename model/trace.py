@@ -7,9 +7,11 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
+from model.edits.interventions import Change, Compound, Sources, Where, first_layer, flat
+from model.edits.paths import hook_of
 from model.gpt2 import GPT2
-from model.interventions import Change, Sources, Where, as_hook, first_layer
-from model.metrics import Metric
+from model.metrics import Metric, Reference
+from model.probes import probe_value
 from model.sites import Hook, Site, compose, no_hook
 
 RECORDED = frozenset(Site) - {
@@ -28,7 +30,7 @@ class Trace:
 
     tokens: tuple[int, ...]
     changes: tuple[Change, ...]
-    "The edits that were made, in order."
+    "The edits that were made, in order, compound ones as their parts."
     acts: Mapping[Where, Tensor]
     "(site, layer) -> its tensor without the batch axis, after any edit."
 
@@ -57,7 +59,7 @@ def recorder(into: dict[Where, Tensor], sites: Collection[Site] = RECORDED) -> H
 def record(
     model: GPT2,
     tokens: Sequence[int],
-    changes: Sequence[Change] = (),
+    changes: Sequence[Change | Compound] = (),
     sources: Sources = Sources(),
     *,
     also: Hook = no_hook,
@@ -71,7 +73,13 @@ def record(
     The logits are not computed; they are one `unembed` away, at the positions somebody looks at.
     """
     acts: dict[Where, Tensor] = {}
-    hook = compose(also, as_hook(changes, sources), recorder(acts, sites))
+    changes = flat(changes)
+
+    def run(others: Sequence[Change]) -> Trace:
+        return record(model, tokens, others, sources, also=also, base=base)
+
+    made = hook_of(model, changes, sources, base, run)
+    hook = compose(also, made, recorder(acts, sites))
     first = -1 if base is None else shared_layers(base, tokens, changes, model.config.n_layer)
     if base is None or first < 0:
         ids = torch.tensor([list(tokens)], device=model.wte.weight.device)
@@ -81,7 +89,7 @@ def record(
         resid = _entering(base, first)
     resid = model.layers(resid, hook, first=max(first, 0))
     model.final_norm(resid, hook)
-    return Trace(tuple(tokens), tuple(changes), MappingProxyType(acts))
+    return Trace(tuple(tokens), changes, MappingProxyType(acts))
 
 
 def shared_layers(base: Trace, tokens: Sequence[int], changes: Sequence[Change], n_layer: int) -> int:
@@ -89,13 +97,17 @@ def shared_layers(base: Trace, tokens: Sequence[int], changes: Sequence[Change],
     if base.tokens != tuple(tokens):
         return -1
     return next(
-        (layer for layer in range(-1, n_layer) if _at(base.changes, layer) != _at(changes, layer)), n_layer
+        (
+            layer
+            for layer in range(-1, n_layer)
+            if _at(base.changes, layer, n_layer) != _at(changes, layer, n_layer)
+        ),
+        n_layer,
     )
 
 
-def _at(changes: Sequence[Change], layer: int) -> list[Change]:
-    # n_layer only has to be above every layer asked about
-    return [change for change in changes if first_layer(change, layer + 1) == layer]
+def _at(changes: Sequence[Change], layer: int, n_layer: int) -> list[Change]:
+    return [change for change in changes if first_layer(change, n_layer) == layer]
 
 
 def _before(site: Site, layer: int, first: int) -> bool:
@@ -114,7 +126,15 @@ def _entering(base: Trace, layer: int) -> Tensor:
 @torch.no_grad()
 def metric_value(model: GPT2, trace: Trace, metric: Metric) -> float:
     """The metric of a run, in its unit, unembedding only the tokens and the position that it asks about."""
+    if metric.probe is not None:
+        return probe_value(model, trace, metric.probe, metric.pos)
     return float(metric.of_normed(trace[Site.LN_FINAL, 0][metric.pos], model.unembedding))
+
+
+@torch.no_grad()
+def reference(model: GPT2, trace: Trace, pos: int) -> Reference:
+    """A run's next-token distribution after token `pos`, as what another run's divergence is from."""
+    return Reference(logits_at(model, trace, pos).double().log_softmax(-1))
 
 
 @torch.no_grad()

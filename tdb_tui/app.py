@@ -1,10 +1,6 @@
 """The terminal application: one screen, one engine thread, and lines of text between them."""
 
-import asyncio
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import App
@@ -14,12 +10,15 @@ from textual.events import Event, Key, Paste
 from model.components import Component
 from model.tokenizer import printable
 from tdb_tui import keys
-from tdb_tui.completion import Completion
 from tdb_tui.errors import CommandError
+from tdb_tui.files.sourcing import Block
+from tdb_tui.language.completion import Completion
 from tdb_tui.palette import ERROR, WARNING
 from tdb_tui.panes.menu import Item, Menu, command_items, key_items
 from tdb_tui.panes.pane import Painted
 from tdb_tui.panes.screen import MainScreen
+from tdb_tui.panes.title import BETWEEN
+from tdb_tui.worker import Job, Worker
 
 if TYPE_CHECKING:
     from tdb_tui.commands import Done
@@ -28,18 +27,6 @@ if TYPE_CHECKING:
 
 NOT_LOADED = 3
 PROGRESS_SECONDS = 0.3
-VIEWS = {"rank": "rank", "attn": "attn", "next": "next"}
-"What a reply says it is best seen in -> the pane."
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """Something for the engine thread."""
-
-    line: str | None
-    "None only looks: the cursor of the ranked components has moved."
-    typed: bool = False
-    "Whether it stands in the command line, to be put back there if it fails."
 
 
 class TdbApp(App[int], inherit_bindings=False):
@@ -66,18 +53,21 @@ class TdbApp(App[int], inherit_bindings=False):
         self.theme = "ansi-dark"
         self.animation_level = "none"
         Painted.ascii_only = ascii_only
-        self._start, self._commands = start, tuple(commands)
+        self._commands = tuple(commands)
         opening, shown = f"loading {printable(name)} …", printable(prompt)
         self.main = MainScreen(opening, shown, list(history), self)
-        self.session: Session | None = None
-        self.engine = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
-        self.jobs: asyncio.Queue[Job] = asyncio.Queue()
-        self.running: Job | None = None
-        self._began = 0.0
+        self.worker = Worker(start)
         self._head: Component | None = None
         "The head under the cursor of the ranked components, where that was moved last."
         self._last: Done | None = None
         self._last_line = ""
+        self._block: Block | None = None
+        "What is being typed line by line."
+
+    @property
+    def session(self) -> "Session | None":
+        """None until it is open."""
+        return self.worker.session
 
     def get_default_screen(self) -> MainScreen:
         return self.main
@@ -90,35 +80,27 @@ class TdbApp(App[int], inherit_bindings=False):
     # The engine's side: one job after the other.
 
     async def _serve(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
-            self.session, notes = await loop.run_in_executor(self.engine, self._start)
+            notes = await self.worker.open(self.main.stream)
         except CommandError as error:
             self.exit(error.exit_code, error.exit_code, message=f"*** {error}")
             return
-        from tdb_tui.views.look import Looker
-
-        self._looker = Looker()
         self.main.log_pane.write(notes, WARNING)
         self.main.log_pane.show_from(0)
         for line in ("", *self._commands):
-            self.jobs.put_nowait(Job(line or None))
+            self.worker.jobs.put_nowait(Job(line or None))
         while True:
-            await self._carry_out(await self.jobs.get())
+            await self._carry_out(await self.worker.jobs.get())
 
     async def _carry_out(self, job: Job) -> None:
-        from tdb_tui.turns import turn
+        from tdb_tui.turns import Seen
 
-        assert self.session is not None  # jobs wait for it
         if job.line is not None:
-            self.main.log_pane.echo(job.line)
-        self.running, self._began = job, time.monotonic()
+            self.main.log_pane.echo(" ;; ".join(job.line.splitlines()))
         self._clock.reset()
         self._clock.resume()
-        args = self.session, self._looker, job.line, self._head, self.jobs.empty
-        done = await asyncio.get_running_loop().run_in_executor(self.engine, turn, *args)
+        done = await self.worker.carry_out(job, Seen(self._head, self.main.seen()))
         self._clock.pause()
-        self.running = None
         self._answer(job, done)
         self.main.status.show("idle")
 
@@ -126,7 +108,7 @@ class TdbApp(App[int], inherit_bindings=False):
         """Put a turn on the screen."""
         first = self.main.log_pane.count() - 1
         for done in turn.done:
-            self.main.log_pane.answer(done, brief=done.reply is not None and done.reply.view in VIEWS)
+            self.main.write(done)
         if turn.complaint:
             self.main.log_pane.write([f"*** {turn.complaint}"], ERROR)
         if turn.look is not None:
@@ -140,27 +122,25 @@ class TdbApp(App[int], inherit_bindings=False):
         if turn.done:
             self._last, self._last_line = turn.done[-1], job.line or ""
             self._after(job, turn.done[-1], first)
-        if self.jobs.empty():
+        if self.worker.jobs.empty():
             self.main.log_pane.update()
 
     def _after(self, job: Job, last: "Done", first: int) -> None:
         """What an answer does beyond being written: leave, show its pane, lay a long one open, mend the line."""
         if last.error is not None:
             if job.typed and job.line is not None and not last.interrupted and not self.main.line.value:
-                self.main.open_line(job.line, last.error.col)
+                self.main.open_line(" ;; ".join(job.line.splitlines()), last.error.col)
             return
         assert last.reply is not None  # it did not fail
         if last.reply.quits:
             self.action_quit_asking()
-        elif last.reply.view in VIEWS:
-            self.main.bring(VIEWS[last.reply.view])
-        elif len(last.reply.lines) > max(self.main.log_pane.rows_shown, 2):
-            self.main.read_log(first)
+        else:
+            self.main.bring_answer(last.reply, first)
 
     def _progress(self) -> None:
-        if self.running is not None:
-            words = (self.running.line or "looking").split()[0]
-            self.main.status.show(f"{words[:8]} {time.monotonic() - self._began:.1f} s")
+        if self.worker.running is not None:
+            self.main.log_pane.update()
+            self.main.status.show(self.worker.progress(self.main.status.size.width - len(BETWEEN) + 1))
 
     # The user's side.
 
@@ -176,7 +156,7 @@ class TdbApp(App[int], inherit_bindings=False):
     def submit(self, line: str, typed: bool = False) -> None:
         """Carry out a line after those already waiting."""
         self.main.close()
-        self.jobs.put_nowait(Job(line, typed))
+        self.worker.jobs.put_nowait(Job(line, typed))
 
     def complain(self, sentence: str) -> None:
         self.main.log_pane.write([f"*** {sentence}"], ERROR)
@@ -185,11 +165,16 @@ class TdbApp(App[int], inherit_bindings=False):
     def looked(self, head: Component | None) -> None:
         if head is not None and head != self._head:
             self._head = head
-            self.jobs.put_nowait(Job(None))
+            self.worker.jobs.put_nowait(Job(None))
+
+    def wanted(self) -> None:
+        self.worker.jobs.put_nowait(Job(None))
 
     # What the command line says.
 
     def entered(self, line: str) -> None:
+        if self._collected(line):
+            return
         self.main.leave_line()
         if not line:
             self.action_repeat()
@@ -198,7 +183,27 @@ class TdbApp(App[int], inherit_bindings=False):
         else:
             self.submit(line, typed=True)
 
+    def _collected(self, line: str) -> bool:
+        """Whether a line belongs to a block, `commands 1` to `end`, whose next one is then asked for."""
+        block, begun = self._block, Block.begun(line)
+        if block is None and begun is None:
+            return False
+        if block is None:
+            self._block = begun
+        elif block.ends(line):
+            self._end_block()
+            self.main.leave_line()
+            self.submit(block.text, typed=True)
+            return True
+        self.main.prompt.show("(com) ")
+        return True
+
+    def _end_block(self) -> None:
+        self._block = None
+        self.main.prompt.show("(tdb) ")
+
     def left(self) -> None:
+        self._end_block()
         self.main.leave_line()
 
     def cancelled(self) -> None:
@@ -216,7 +221,7 @@ class TdbApp(App[int], inherit_bindings=False):
         if self.session is None:
             return Completion(cursor)
         from tdb_tui.commands import registry
-        from tdb_tui.completion import complete
+        from tdb_tui.language.completion import complete
         from tdb_tui.views.candidates import candidates
 
         snapshot = self.session.snapshot
@@ -236,15 +241,11 @@ class TdbApp(App[int], inherit_bindings=False):
 
     def action_cancel(self) -> None:
         """Stop what runs, and forget what waits."""
-        while not self.jobs.empty():
-            self.jobs.get_nowait()
-        if self.running is not None and self.session is not None:
-            self.session.engine.interrupt.set()
-        else:
+        if not self.worker.cancel():
             self.main.show_hints("nothing is running: q quits")
 
     def action_escape(self) -> None:
-        if self.running is not None and self.running.line is not None:
+        if self.worker.running is not None and self.worker.running.line is not None:
             self.action_cancel()
         elif not self.main.close():
             self.main.show_hints()
@@ -255,7 +256,7 @@ class TdbApp(App[int], inherit_bindings=False):
 
     def action_quit_asking(self) -> None:
         """Leave; where that would lose something, only after a yes."""
-        if self.session is not None and (self.running is not None or not self.jobs.empty()):
+        if self.session is not None and self.worker.busy:
             self.main.ask("leave while commands are running?", lambda: self.exit(0))
         elif self.session is not None and not self.session.saved:
             self.main.ask("leave without saving? (save FILE keeps the session)", lambda: self.exit(0))
@@ -278,18 +279,5 @@ class TdbApp(App[int], inherit_bindings=False):
         else:
             self.simulate_key(item.key)
 
-    def action_copy(self) -> None:
-        self.main.with_fields("{node}", self._copied)
-
-    def _copied(self, text: str) -> None:
-        self.copy_to_clipboard(text)
-        self.main.log_pane.write([f"copied {text}"])
-        self.main.log_pane.update()
-
-    def action_redraw(self) -> None:
-        self.main.refresh(layout=True)
-
     async def on_unmount(self) -> None:
-        if self.session is not None:
-            self.session.engine.interrupt.set()
-        self.engine.shutdown(wait=self.session is not None, cancel_futures=True)
+        self.worker.close()

@@ -1,25 +1,26 @@
 """One question about one run: the metric, or a frame of tracing.  Its rows, their books, and measured effects."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model import attribution
-from model.attribution import Gradients, Treatment
-from model.components import Kind, Node
-from model.gpt2 import GPT2
-from model.interventions import Ablate, Change, Sources, Span
+from model.components import Node
+from model.effects import attribution, embeddings
+from model.effects.attribution import Gradients, Treatment
 from model.lens import residuals
+from model.measured.replay import Scorer
 from model.nodes import NodeTable, joined
-from model.replay import Scorer, measure
 from model.sites import Hook
 from model.targets import Target
-from model.trace import Trace
+from model.upstream.branches import Branch
+from model.upstream.tree import Pruning, tree
 from tdb_tui import lines
+from tdb_tui.effects import Effect, Effects, Progress, Run
+from tdb_tui.measurements import Measured
 from tdb_tui.opened import Inside, open_line
 
 PARTITION = ("embed", "head", "mlp", "bias")
@@ -48,24 +49,6 @@ class Balance:
         return self.sum - self.target
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Run:
-    """What every question about a run needs."""
-
-    model: GPT2
-    trace: Trace
-    sources: Sources
-    also: Hook
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Progress:
-    """How far a long measurement has come."""
-
-    done: int
-    of: int
-
-
 @dataclass(eq=False)
 class Asked:
     """Holds no state but what it has already computed."""
@@ -74,13 +57,14 @@ class Asked:
     target: Target
     scorer: Scorer
     treatment: Treatment
-    movable: bool
-    "Whether the lens can read it at another token than its own: the metric, not a frame."
+    moved: Callable[[int], Scorer] | None
+    "What reads it at another token than its own, for the lens: a metric can be read there, a frame cannot."
     _tables: dict[tuple[str, tuple[int, ...] | None], NodeTable] = field(default_factory=dict)
     _lenses: dict[tuple[int, ...], NDArray[np.float64]] = field(default_factory=dict)
     _inside: dict[tuple[int, tuple[int, ...], int], Inside] = field(default_factory=dict)
-    _measured: dict[Change, float] = field(default_factory=dict)
-    "Change -> the target with it made."
+    _trees: dict[Pruning, Branch] = field(default_factory=dict)
+    _known: Mapping[Effect, Measured] = field(default_factory=lambda: {each: Measured() for each in Effect})
+    "What has been measured, and is kept for longer than this question."
 
     @property
     def value(self) -> float:
@@ -100,7 +84,7 @@ class Asked:
         return self.scorer.positions
 
     def table(self, group: str, positions: Sequence[int] | None = None) -> NodeTable:
-        """Every node of a kind (`embed head pair attn mlp neuron bias`), or those at `positions` only."""
+        """Every node of a kind (`embed wte wpe head pair attn mlp neuron bias`), or those at `positions` only."""
         key = (group, None if positions is None else tuple(positions))
         if key not in self._tables:
             self._tables[key] = self._make_table(group, positions)
@@ -116,6 +100,8 @@ class Asked:
             return many[group](*args, positions)
         table = {
             "embed": attribution.embed_table,
+            "wte": embeddings.token_table,
+            "wpe": embeddings.position_table,
             "head": attribution.head_table,
             "attn": attribution.attn_table,
             "mlp": attribution.mlp_table,
@@ -146,38 +132,39 @@ class Asked:
             target=self.target.value,
         )
 
-    def measured(self, table: NodeTable) -> NDArray[np.float64]:
-        """Target minus target with each row's node ablated, where that has been measured, else NaN: [row]."""
-        if not self._measured:
-            return np.full(len(table), np.nan)
-        live = (self._measured.get(ablation(table.node(row)), np.nan) for row in range(len(table)))
-        return self._baseline - np.fromiter(live, dtype=np.float64, count=len(table))
+    def balance_of_groups(self, members: NodeTable) -> Balance:
+        """The books of groups: biases that are in a group are among the rows, and not among the biases."""
+        bias = members.is_bias()
+        inside = float(members.direct[bias].sum())
+        found = self.balance(members)
+        return replace(found, rows=found.rows + inside, biases=found.biases - inside)
 
-    def measure(self, nodes: Sequence[Node]) -> Iterator[Progress]:
-        """Ablate each node (zero) and run again what comes after it; what is known is not measured again."""
-        changes = [ablation(node) for node in nodes if can_be_measured(node)]
-        left = [change for change in dict.fromkeys(changes) if change not in self._measured]
-        known = len(changes) - len(left)
-        run = self.run
-        found = measure(run.model, run.trace, self.scorer, left, run.sources, also=run.also)
-        for count, (at, value) in enumerate(found, start=1):
-            self._measured[left[at]] = value
-            yield Progress(known + count, len(changes))
+    def effects(self, effect: Effect) -> Effects:
+        """What is measured, one way of editing nodes."""
+        return Effects(self.run, self.scorer, effect, self._known[effect])
 
-    @cached_property
-    def _baseline(self) -> float:
-        """The target as it is measured: of a metric that is not linear, the metric itself."""
-        return float(self.through_lens()[self.scorer.line - 1])
+    def measured(self, table: NodeTable, effect: Effect = Effect.ABLATED) -> NDArray[np.float64]:
+        """Target minus target with each row's node edited, where that has been measured, else NaN: [row]."""
+        return self.effects(effect).of(table)
+
+    def measure(self, nodes: Sequence[Node], effect: Effect = Effect.ABLATED) -> Iterator[Progress]:
+        """Edit each node and run again what comes after it; what is known is not measured again."""
+        return self.effects(effect).measure(nodes)
+
+    @property
+    def known(self) -> int:
+        """How many effects have been measured: what has been shown of them is old when this has grown."""
+        return sum(map(len, self._known.values()))
 
     def through_lens(self, pos: int | None = None) -> NDArray[np.float64]:
         """The target after each line, as if what follows were left out; after what reads it, it stays: [line].
 
         The metric can be read at another token, `pos`.
         """
-        positions = self._at(pos)
-        if positions not in self._lenses:
-            self._lenses[positions] = self._through(positions)
-        return self._lenses[positions]
+        scorer = self._at(pos)
+        if scorer.positions not in self._lenses:
+            self._lenses[scorer.positions] = self._through(scorer)
+        return self._lenses[scorer.positions]
 
     def deltas(self, pos: int | None = None) -> NDArray[np.float64]:
         """What each line adds to the target through the lens, the first to nothing: [line]."""
@@ -185,33 +172,30 @@ class Asked:
 
     def inside(self, line: int, pos: int, most: int = 25) -> Inside:
         """The parts of an attention or MLP line and how each moves the target through the lens."""
-        key = line, self._at(pos), most
+        scorer = self._at(pos)
+        key = line, scorer.positions, most
         if key not in self._inside:
             run = self.run
             part = lines.component(line, run.model.config.n_layer)
-            self._inside[key] = open_line(
-                run.model, run.trace, self.scorer, self.gradients, part, self._at(pos), most
-            )
+            self._inside[key] = open_line(run.model, run.trace, scorer, self.gradients, part, most)
         return self._inside[key]
 
-    def _at(self, pos: int | None) -> tuple[int, ...]:
-        return (pos,) if self.movable and pos is not None else self.positions
+    def upstream(self, pruning: Pruning, also: Hook | None = None) -> Branch:
+        """What it was made of, and that of what: a tree.  `also` may raise to stop, in place of the run's own."""
+        if pruning not in self._trees:
+            run = self.run
+            found = tree(run.model, run.trace, self.target, pruning, also=also or run.also)
+            self._trees[pruning] = found
+        return self._trees[pruning]
+
+    def _at(self, pos: int | None) -> Scorer:
+        return self.scorer if pos is None or self.moved is None else self.moved(pos)
 
     @torch.no_grad()
-    def _through(self, positions: tuple[int, ...]) -> NDArray[np.float64]:
+    def _through(self, scorer: Scorer) -> NDArray[np.float64]:
         n_layer = self.run.model.config.n_layer
         after = torch.stack(
-            [residuals(self.run.trace, n_layer, at) for at in positions], 1
+            [residuals(self.run.trace, n_layer, at) for at in scorer.positions], 1
         )  # [line, read, d_model]
-        values = self.scorer.score(after[: self.scorer.line], self.run.trace).double().cpu().numpy()
+        values = scorer.score(after[: scorer.line], self.run.trace).double().cpu().numpy()
         return np.concatenate([values, np.full(len(after) - len(values), values[-1])])
-
-
-def ablation(node: Node) -> Ablate:
-    """The edit that measuring a node makes."""
-    return Ablate(node.component, Span(node.pos, node.pos), node.key)
-
-
-def can_be_measured(node: Node) -> bool:
-    """Whether a row is something that can be edited: the constants of a traced scalar cannot."""
-    return node.component.kind is not Kind.TARGET_BIAS

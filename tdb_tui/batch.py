@@ -9,9 +9,9 @@ from types import FrameType
 from model.tokenizer import printable
 from tdb_tui.commands import Done, execute
 from tdb_tui.errors import CommandError
-from tdb_tui.output import as_json, as_text
+from tdb_tui.files.output import as_json, as_text
+from tdb_tui.files.sourcing import ScriptLine
 from tdb_tui.session import Session
-from tdb_tui.sourcing import ScriptLine
 
 INTERRUPTED = 130
 

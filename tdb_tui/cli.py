@@ -16,8 +16,8 @@ from tdb_tui.guard import check_libraries
 
 if TYPE_CHECKING:
     from tdb_tui.errors import CommandError
+    from tdb_tui.files.sourcing import ScriptLine
     from tdb_tui.session import Session
-    from tdb_tui.sourcing import ScriptLine
 
 USAGE, NOT_LOADED, CRASHED = 2, 3, 70
 EPILOG = "Also: tdb-tui pull NAME, tdb-tui docs [PAGE], tdb-tui doctor.  In the program, ? or help lists the commands."
@@ -28,7 +28,7 @@ TOOLS = ("pull", "docs", "doctor")
 VALUED = frozenset(
     {
         *("-e", "--execute", "-x", "--file", "--target", "--distractor", "--prompt-b"),
-        *("--model", "--device", "--dtype", "--color"),
+        *("--prompts", "--model", "--device", "--dtype", "--color"),
     }
 )
 "Options of `start` that take the next word."
@@ -38,7 +38,8 @@ VALUED = frozenset(
 class Asked:
     """What the command line says about the session to start."""
 
-    prompt: str
+    prompt: str | None
+    "None: the first example of the prompt set."
     targets: tuple[str, ...]
     distractors: tuple[str, ...]
     prompt_b: str | None
@@ -46,6 +47,7 @@ class Asked:
     device: str
     dtype: str
     bos: bool
+    prompts: str | None = None
 
 
 def main() -> int:
@@ -93,6 +95,12 @@ def start(
     prompt_b: Annotated[
         str | None, typer.Option(help="A second prompt, for `patch` to take values from.")
     ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            help="A prompt set: a JSONL or CSV file, or ioi:200:7 (task, how many, seed); see `h prompts`."
+        ),
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="A directory, a Hugging Face id, or gpt2, gpt2-medium, ...")
     ] = None,
@@ -121,13 +129,10 @@ def start(
     if version:
         print(f"tdb-tui {__version__}")
         return 0
-    if prompt is None:
-        return _fail(
-            'give a prompt in quotes: tdb-tui "When Mary and John ..." --target Mary --distractor John', USAGE
-        )
-    if not target:
-        return _fail("say which token the model should say: --target Mary", USAGE)
-    asked = Asked(prompt, tuple(target), tuple(distractor or ()), prompt_b, model, device, dtype, bos)
+    if complaint := _incomplete(prompt, prompts, target, target or distractor or prompt_b):
+        return _fail(complaint, USAGE)
+    words = tuple(target or ()), tuple(distractor or ())
+    asked = Asked(prompt, *words, prompt_b, model, device, dtype, bos, prompts)
     if batch or json or ((execute or file) and not _has_screen()):
         return _batch(asked, json, keep_going)
     if not _has_screen():
@@ -135,13 +140,24 @@ def start(
     return _screen(asked, ascii_, color, mouse)
 
 
+def _incomplete(prompt: str | None, prompts: str | None, target: object, words: object) -> str | None:
+    """What is missing before a session can start, as a sentence; None where nothing is."""
+    if prompt is None and prompts is None:
+        return 'give a prompt in quotes: tdb-tui "When Mary and John ..." --target Mary --distractor John'
+    if prompt is None and words:
+        return "--target, --distractor and --prompt-b belong to a PROMPT: the examples of --prompts have their own"
+    if prompt is not None and not target:
+        return "say which token the model should say: --target Mary"
+    return None
+
+
 @tools.command()
 def pull(
     name: Annotated[str, typer.Argument(help="gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2 or an id.")],
 ) -> int:
     """Download a model into the Hugging Face cache, going on where an earlier download stopped."""
-    from tdb_tui.pull import PullError, PullInterrupted, draw_bar
-    from tdb_tui.pull import pull as fetch
+    from tdb_tui.machine.pull import PullError, PullInterrupted, draw_bar
+    from tdb_tui.machine.pull import pull as fetch
 
     try:
         directory = fetch(name, progress=draw_bar())
@@ -169,7 +185,7 @@ def docs(page: Annotated[str | None, typer.Argument(help="commands, keys or json
 @tools.command()
 def doctor() -> int:
     """Print versions, devices, what the terminal can do, and which models are here."""
-    from tdb_tui.doctor import as_text, report
+    from tdb_tui.machine.doctor import as_text, report
 
     print(as_text(report()))
     return 0
@@ -179,21 +195,21 @@ def open_session(asked: Asked) -> "tuple[Session, list[str]]":
     """Find and load the model, run the prompt; the session and what a person should be told.  Raises CommandError."""
     from model.tokenizer import TokenizerError
     from model.weights import CheckpointError
-    from tdb_tui.devices import ComputeError, DeviceError, compute_errors
     from tdb_tui.engine import load_engine
     from tdb_tui.errors import ComputeFailed, NotLoaded
-    from tdb_tui.models import ModelNotFound, find_model
-    from tdb_tui.session import start as start_session
+    from tdb_tui.machine.devices import ComputeError, DeviceError, compute_errors
+    from tdb_tui.machine.models import ModelNotFound, find_model
+    from tdb_tui.sets.prompt_sets import start_session
 
     try:
         found = find_model(asked.model)
         engine = load_engine(found.directory, found.name, found.why, asked.device, asked.dtype)
     except (ModelNotFound, CheckpointError, TokenizerError, DeviceError, ComputeError) as error:
         raise NotLoaded(str(error), code="not-loaded") from None
-    words = asked.prompt, asked.targets, asked.distractors, asked.prompt_b, asked.bos
+    words = asked.targets, asked.distractors, asked.prompt_b, asked.bos
     try:
         with compute_errors():
-            session, notes = start_session(engine, *words)
+            session, notes = start_session(engine, asked.prompt, *words, prompts=asked.prompts)
     except ComputeError as error:
         raise ComputeFailed(str(error), code="compute") from None
     return session, [f"model {found.name}: {found.why}", *notes]
@@ -216,8 +232,8 @@ def _batch(asked: Asked, json: bool, keep_going: bool) -> int:
 
 def _report(asked: Asked) -> int:
     from tdb_tui.batch import complain
-    from tdb_tui.devices import ComputeError, compute_errors
     from tdb_tui.errors import CommandError, ComputeFailed
+    from tdb_tui.machine.devices import ComputeError, compute_errors
     from tdb_tui.report import report
 
     try:
@@ -252,8 +268,15 @@ def _start_code(error: "CommandError") -> int:
 
 
 def _script(argv: Sequence[str]) -> "Iterator[ScriptLine]":
-    """Commands of -e and lines of -x in the order given, which the parsed options no longer know."""
-    from tdb_tui.sourcing import ScriptLine, script_lines
+    """Commands of -e and lines of -x in the order given, those that belong together as one."""
+    from tdb_tui.files.sourcing import blocks
+
+    return blocks(_given(argv))
+
+
+def _given(argv: Sequence[str]) -> "Iterator[ScriptLine]":
+    """The same one by one, as the parsed options no longer know them."""
+    from tdb_tui.files.sourcing import ScriptLine, script_lines
 
     words = iter(argv)
     for word in words:

@@ -27,9 +27,28 @@ RESULTS: dict[str, dict[str, str]] = {
     },
     "rank": {
         "target": "`metric`, `text`, `frame`, `pos`, `value`",
-        "rows": "list of `{node, kind, layer, index, pos, key, act, write_norm, direct, total, measured}`; "
-        "kind is one of embed head pair attn mlp neuron latent error bias; null where there is none or not computed",
+        "rows": "list of `{node, kind, layer, index, pos, key, act, write_norm, direct, total, measured, patched, "
+        "count}`; kind is one of embed wte wpe head pair attn mlp neuron latent error bias layer token; count is how "
+        "many rows a group adds up, 1 for a node; null where there is none or not computed",
         "balance": "`rows`, `biases`, `rest`, `sum`, `target`, `difference` of the direct effects",
+    },
+    "compare": {
+        "sides": "`left` (`now`) and `right` (`base`, `B` or a file's name)",
+        "by": "the measure that the rows are ordered by",
+        "joined_by": "`address`, or `role` where tokens are matched",
+        "partners": "each token's partner on the right, -1 where it has none",
+        "target": "`left`, `right`, `difference` of what is asked about",
+        "sums": "the same of `direct` and `total` over all rows",
+        "counts": "rows `both` sides have, `only_left`, `only_right`",
+        "rows": "list of `{node, kind, layer, index, pos, key, left, right, ...}` with `_left`, `_right` and "
+        "`_difference` of act, write_norm, direct, total and measured; null where a side lacks the node",
+    },
+    "strips": {
+        "target": "`text`, `value`",
+        "by": "`total` or `direct`",
+        "rows": "list of `{pos, text, embed, mlp, query, key, unpaired, value_bias, biases}`, one a token; with "
+        "`against` differences, and `right_pos`",
+        "sums": "of each over the tokens; `sum` is embed + mlp + query + biases",
     },
     "trace": {
         "frame": "`number`, `description`",
@@ -53,6 +72,49 @@ RESULTS: dict[str, dict[str, str]] = {
         "after": "metric after",
         "delta": "after minus before",
     },
+    "sweep": {
+        "axes": "list of two `{name, labels}`: rows, columns",
+        "values": "the metric after the edit, `[row][column]`; null where there is no cell or it was not measured",
+        "baseline": "the metric without the edit; over prompts the mean",
+        "other": "that of the run at 1; null where there is none",
+        "effects": "value minus baseline",
+        "normalised": "effect over other minus baseline; null where there is no scale",
+        "ends": "what stands at `0` and `1`: `A`, `B`, `example 3`",
+        "nodes": "what each cell edits, and `commands` the line that does it; empty where there is none",
+        "shown": "`normalised` or `effects`; `low`, `high`, `n` are of it, over prompts",
+        "prompts": "how many",
+    },
+    "edge": {
+        "intervention": "`id`, `command`",
+        "before": "metric before",
+        "after": "metric after",
+        "delta": "after minus before; of `edge keep` also `circuit`: `edges`, and the metric with those `kept`, the "
+        "`whole` and `none` of them, and `faithfulness`, (kept - none) / (whole - none)",
+    },
+    "path": {
+        "before": "metric before; of an edit also `intervention`, `after`, `delta`, and of `path all` `receivers`, "
+        "`meaning`, `manner`, `correlation` and `rows`, a list of `{sender, kind, layer, index, effect, value, way, "
+        "estimate}`, the strongest first; way is the part of the way from A to B, null for ablations",
+    },
+    "freeze": {
+        "intervention": "`id`, `command`",
+        "before": "metric before",
+        "after": "metric after",
+        "delta": "after minus before",
+    },
+    "steer": {
+        "intervention": "`id`, `command`",
+        "before": "metric before",
+        "after": "metric after",
+        "delta": "after minus before",
+    },
+    "swap": {"value": "the metric now", "other": "the metric of B"},
+    "align": {
+        "lengths": "tokens of A and of B",
+        "differing": "how many places differ",
+        "partners": "each of A's tokens' counterpart in B, -1 where it has none",
+        "rows": "list of `{a, b, same, role}`; a and b are `{pos, text}` or null",
+    },
     "print": {"value": "number, text, truth, or a node's `node`, `act`, `write_norm`, `direct`, `total`"},
     "next": {
         "line": "name of the line to be executed next; null at the end",
@@ -62,9 +124,143 @@ RESULTS: dict[str, dict[str, str]] = {
         "ld": "the metric through the lens so far",
         "stopped_by": "`b1`, `w2`, `start`, `end` or null",
     },
-    "top": {"node": "its address", "up": "list of `{token, id, effect}`, in logits", "down": "the same"},
+    "prompts": {
+        "set": "`text` (what loads it), `name`, `seed`, `count`",
+        "current": "number of the example that prompt A is, from 1, or null",
+        "roles": "names of roles, in order of appearance",
+        "lengths": "fewest and most tokens of a prompt",
+        "rows": "list of `{prompt, targets, distractors, roles, counterfactual, template}`, every example",
+    },
+    "over": {
+        "set": "as `prompts` gives it",
+        "table": "`metric`, `rank`, `lens`, `attn`, `roles` or `print`",
+        "measure": "what the numbers are: `direct`, `lens`, `attention`, ...",
+        "bootstrap": "`resamples`, `seed`, `level` of the interval",
+        "metric": "`mean`, `sd`, `low`, `high`, `sign`, `n` of the prompts' metric",
+        "rows": "list of `{row, mean, sd, low, high, sign, n}`; of `rank` also `kind`, `layer`, `index`, `role`, "
+        "`key`; of `by direct` there is a `balance` as in `rank`, and of `metric` the `values` of all prompts",
+    },
+    "top": {
+        "node": "its address",
+        "up": "list of `{token, id, effect}`, in logits, with `--scores` also `score`; `top NODE in` is as `drives`",
+        "down": "the same",
+        "left_out": "how many rare tokens are not among the lists",
+    },
+    "drives": {
+        "node": "its address",
+        "reads": "list of `{side, pos, up, down}`, one a token that it reads; up and down as `top` gives them",
+        "left_out": "how many rare tokens are not among the lists",
+    },
+    "ov": {
+        "head": "its address",
+        "product": "the matrices",
+        "convention": "what is folded in and left out",
+        "score": "eigenvalues' sum over their absolute sum",
+        "values": "singular values, largest first",
+        "rows": "list of `{value, share, read, write}`, the leading pairs; read and write have `up` and `down`",
+        "left_out": "how many rare tokens are not counted",
+    },
+    "qk": {"head": "its address", "score": "as `ov` gives it", "values": "the same", "rows": "the same"},
+    "compose": {
+        "head": "its address",
+        "chance": "what random matrices come to",
+        "rows": "list of `{head, layer, index, q, k, v}`, earlier heads, the strongest first",
+    },
+    "why": {
+        "node": "the pair of query and key",
+        "score": "before the softmax",
+        "rest": "the score of what it is compared with: the mean of the other keys, or that `against`",
+        "contrast": "score minus rest",
+        "attention": "the weight that came of it",
+        "rows": "list of `{side, node, kind, layer, index, pos, score, contrast}`; side is q or k, each adding up",
+        "balance": "of q and k, `score` and `contrast` each: `rows`, `biases`, `rest`, `sum`, `target`, `difference`",
+    },
+    "feeds": {
+        "rows": "list of `{input or node, kind, layer, index, pos, via, edge}`, the strongest first",
+        "balance": "`rows`, `rest`, `sum`, `target`, `difference`; target is the total effect, or null",
+    },
+    "upstream": {
+        "tree": "`{id, node, via, effect, opens, children}`, children alike; an id is the way from the root, `0.2.1`",
+        "dot": "the same for graphviz",
+    },
+    "fold": {"tree": "as `upstream` gives it", "dot": "likewise"},
+    "view": {"view": "the pane's name"},
+    "circuit": {
+        "circuit": "name of the one in use, or null",
+        "nodes": "addresses, after all but list and drop",
+        "edges": "list of `{from, to, via}`, likewise",
+        "saved": "whether a file holds it, likewise",
+    },
     "token": {"pos": "where the token cursor is"},
-    "generate": {"tokens": "ids", "text": "what they say"},
+    "generate": {
+        "tokens": "ids",
+        "text": "what they say",
+        "rows": "list of `{step, id, token, p, metric, base_id, base_token, base_p, base_metric}`; metric is of the "
+        "logits that the token is taken from, null where it is not of logits alone; those of the baseline are null "
+        "where nothing is edited",
+        "base": "`tokens` and `text` without the edits; null where it is the same or alone",
+    },
+    "edits": {
+        "base": "the metric without edits",
+        "value": "the metric now",
+        "rows": "list of `{id, name, enabled, command, marginal, cumulative}`; marginal is the metric now minus the "
+        "metric without this one, cumulative the metric after this one and those above; null where it is off",
+    },
+    "checkpoint": {"checkpoints": "list of `{name, value, edits, prompt}`, after the command"},
+    "diff": {
+        "sides": "`left` and `right`; every `difference` is right minus left",
+        "metric": "`text`, `left`, `right`, `difference`",
+        "logits": "list of `{token, id, left, right, difference, prob_left, prob_right}`",
+        "by": "the measure of the nodes",
+        "nodes": "list of `{node, label, side, left, right, difference}`, those that changed most",
+        "attention": "list of `{head, moved, key, left, right, difference}`; moved is the total variation at the "
+        "metric's token, the rest of the key (of the left run) whose weight changed most",
+        "text": "`left` and `right`: `tokens`, `text`",
+    },
+    "assert": {
+        "expression": "as typed",
+        "message": "as typed, or empty",
+        "values": "what is compared -> its value",
+    },
+    "commands": {"commands": "stop -> its commands, joined by `;;`; of one stop `stop` and `lines`"},
+    "whynot": {
+        "flips": "whether a set was found",
+        "before": "the logit difference before",
+        "after": "the same with the set, or the best found, patched",
+        "rows": "list of `{node, alone, in_set, metric_alone, metric_without}`: what a node does alone, and what the "
+        "set would lose without it",
+        "candidates": "how many nodes there were",
+        "exhausted": "whether every part of the set has been tried",
+        "command": "what makes the set, null where there is none",
+        "top": "`before` and `after`: `id`, `token`, `prob` of the likeliest next token; null where there is no set",
+    },
+    "estimates": {
+        "target": "what is asked about",
+        "recipe": "`steps`, `rule`, `from` (what ig, drop, q, k and v put in a node's place: zero or B)",
+        "criteria": "when a row is marked, and which reason is given",
+        "rows": "list of `{node, kind, total, measured, ig, drop, drop_signed, q, k, v, q_linear, k_linear, atp, "
+        "patched, reason, reason_b, evidence, evidence_b}`: the target minus the target with the node edited; null "
+        "where there is none or not computed; evidence is of changes of the target, and its shares add up to the gap",
+    },
+    "repair": {
+        "target": "`text`, `before`, `after`, `change`",
+        "rows": "list of `{node, place, before, after, change, own, scale}`; place is edited, downstream or elsewhere",
+        "sums": "the same numbers added up over `edited`, `downstream`, `elsewhere`, and `sum` of all",
+        "difference": "of the changes' sum and the target's change",
+        "joint": "`together`, `singles` (`change`, `effect`), `sum`, `excess`; null for a single change",
+    },
+    "roles": {
+        "rows": "list of `{head, on, role, score, previous-token, duplicate-token, induction, first-token, copying, "
+        "raised, evidence}`; on is random or prompt, evidence `query`, `key`, `strength`, `sequence`, `queries`",
+    },
+    "verify": {
+        "rows": "list of `{group, what, shown, text, float64, difference, digit, flag}`; group is one of metric logits "
+        "lens rank attention books, digit half of the last displayed one, flag `rounding`, `wrong` or null",
+        "ok": "whether all was verified and no digit flagged",
+        "noise_floor": "in logits: what the run's dtype does to them",
+        "transformers": "`version`, `difference`, of its logits; null where it is not compared with",
+        "not_verified": "list of sentences",
+    },
     "undo": {"value": "the metric now"},
     "redo": {"value": "the metric now"},
 }

@@ -3,26 +3,35 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from model.edits.interventions import Change, ChangeError, Sources
 from model.gpt2 import GPT2, Config
-from model.interventions import Change, Sources, Where
-from model.sampling import generate
+from model.metrics import Metric, Quantity
+from model.sampling import Step, steps
 from model.sites import Site
 from model.tokenizer import Tokenizer, load_tokenizer
-from model.trace import Trace, record, shared_layers
+from model.trace import Trace, metric_value, record, reference, shared_layers
 from model.weights import load_model, model_hash
-from tdb_tui.devices import compute_errors, pick_device, pick_dtype
-from tdb_tui.errors import ComputeFailed, Interrupted
+from tdb_tui.effects import Effect
+from tdb_tui.errors import CommandError, ComputeFailed, Interrupted
+from tdb_tui.machine.devices import compute_errors, pick_device, pick_dtype
+from tdb_tui.measurements import Measured, Measurements
 from tdb_tui.readings import Reading
-from tdb_tui.state import Inputs, Means, Prompt
+from tdb_tui.sets.references import KeptMeans, LazyRun, Matched, MeanActs, matched
+from tdb_tui.state import Frame, Inputs, Means, Prompt
+from tdb_tui.sweeps.values import KeptSweeps
 
-CACHE_BYTES = 2 << 30
+CACHE_BYTES = 1 << 30
+"Two runs of GPT-2 small at 512 tokens: with edits and without."
 READINGS = 16
+VALUES = 4096
 NORMS = (Site.LN1_SCALE, Site.LN2_SCALE, Site.LN_FINAL_SCALE, Site.LN_FINAL)
 
 
@@ -37,23 +46,6 @@ class ModelInfo:
     "Why this model, where the user named none."
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class MeanActs:
-    """Mean activations, computed when a site is first asked for.  The position axis is the prompt's length, or 1."""
-
-    traces: tuple[Trace, ...]
-    per_position: bool
-    skip: int
-    "Tokens at the front that no mean over positions counts (the `<|endoftext|>` there)."
-
-    def __getitem__(self, where: Where, /) -> Tensor:
-        axis = -2
-        if self.per_position:
-            return torch.stack([trace[where] for trace in self.traces]).mean(0)
-        rows = [trace[where].narrow(axis, self.skip, len(trace.tokens) - self.skip) for trace in self.traces]
-        return torch.cat(rows, dim=axis).mean(axis, keepdim=True)
-
-
 class Engine:
     def __init__(
         self, model: GPT2, tokenizer: Tokenizer, info: ModelInfo, cache_bytes: int = CACHE_BYTES
@@ -62,6 +54,10 @@ class Engine:
         self._cache_bytes = cache_bytes
         self._traces: OrderedDict[object, Trace] = OrderedDict()
         self._readings: OrderedDict[object, Reading] = OrderedDict()
+        self._measurements = Measurements()
+        self.sweeps = KeptSweeps()
+        self._values: OrderedDict[object, float] = OrderedDict()
+        self._means = KeptMeans()
         self.interrupt = threading.Event()
         self.progress = ""
         "How far long work has come, for whoever shows it: `37/144`."
@@ -77,23 +73,56 @@ class Engine:
 
     def reading(self, inputs: Inputs) -> Reading:
         """The run of these inputs, read through their metric.  Raises ComputeFailed and Interrupted."""
-        key = self._key(inputs.prompt, inputs.changes, inputs), inputs.metric, inputs.treatment
+        run = self._key(inputs.prompt, inputs.changes, inputs)
+        key = self._reading_key(inputs)
+
+        def known(effect: Effect, frames: tuple[Frame, ...]) -> Measured:
+            other = inputs.prompt_b if effect is Effect.PATCHED else None
+            return self._measurements.of((run, inputs.metric, frames, effect, other))
+
         if key not in self._readings:
-            trace, sources = self._trace(inputs.prompt, inputs.changes, inputs), self._sources(inputs)
-            reading = Reading(self._model, trace, inputs.metric, sources, self.stop_here, inputs.treatment)
+            metric, sources = self._metric(inputs), self._sources(inputs)
+            trace = self._trace(inputs.prompt, inputs.changes, inputs)  # last, so that it is kept
+            reading = Reading(self._model, trace, metric, sources, self.stop_here, inputs.treatment, known)
             self._check_finite(trace, inputs)
             self._readings[key] = reading
+        self._traces.move_to_end(run)
         self._readings.move_to_end(key)
         while len(self._readings) > READINGS:
             self._readings.popitem(last=False)
         return self._readings[key]
 
+    def value(self, inputs: Inputs) -> float:
+        """The metric of these inputs, of which no more is kept.  Raises ComputeFailed and Interrupted."""
+        known = self.known_value(inputs)
+        if known is not None:
+            return known
+        metric = self._metric(inputs)
+        trace = self._trace(inputs.prompt, inputs.changes, inputs)
+        self._check_finite(trace, inputs)
+        found = self._values[self._value_key(inputs)] = metric_value(self._model, trace, metric)
+        while len(self._values) > VALUES:
+            self._values.popitem(last=False)
+        return found
+
+    def known_value(self, inputs: Inputs) -> float | None:
+        """The same where it has been computed before, and nothing is run for it."""
+        reading = self._readings.get(self._reading_key(inputs))
+        return reading.value if reading is not None else self._values.get(self._value_key(inputs))
+
+    def _reading_key(self, inputs: Inputs) -> tuple[object, ...]:
+        run = self._key(inputs.prompt, inputs.changes, inputs)
+        return run, inputs.metric, inputs.treatment, inputs.prompt_b, inputs.means, inputs.examples
+
+    def _value_key(self, inputs: Inputs) -> tuple[object, ...]:
+        return self._key(inputs.prompt, inputs.changes, inputs), inputs.metric
+
     def generate(
         self, inputs: Inputs, count: int, temperature: float = 0.0, top_k: int | None = None, seed: int = 0
-    ) -> Iterator[int]:
+    ) -> Iterator[Step]:
         """Tokens after the prompt, under the edits in force."""
-        sources = self._sources(inputs)
-        return generate(
+        sources = self._sources(inputs) if inputs.changes else Sources()
+        return steps(
             self._model,
             inputs.prompt.tokens,
             count,
@@ -105,6 +134,16 @@ class Engine:
             also=self.stop_here,
         )
 
+    @contextmanager
+    def unkept(self) -> Iterator[None]:
+        """What is run inside is forgotten at the end of the block; what was kept before stays."""
+        kept = self._traces.copy(), self._readings.copy(), self._measurements, self._values.copy()
+        self._measurements = Measurements()
+        try:
+            yield
+        finally:
+            self._traces, self._readings, self._measurements, self._values = kept
+
     def weights_hash(self) -> str:
         return model_hash(self.info.directory)
 
@@ -112,28 +151,46 @@ class Engine:
         """Drop every kept run, so that the next one is computed from nothing."""
         self._traces.clear()
         self._readings.clear()
+        self._measurements.clear()
+        self._values.clear()
+        self._means.clear()
+        self.sweeps.clear()
+
+    def _metric(self, inputs: Inputs) -> Metric:
+        """The metric; a divergence together with what it is from, the run without edits."""
+        metric = inputs.metric
+        if metric.quantity is not Quantity.KL or metric.reference is not None:
+            return metric
+        return metric.against(reference(self._model, self._trace(inputs.prompt, (), inputs), metric.pos))
 
     def _trace(self, prompt: Prompt, changes: Sequence[Change], inputs: Inputs) -> Trace:
         key = self._key(prompt, changes, inputs)
         if key not in self._traces:
-            self._traces[key] = record(
-                self._model,
-                prompt.tokens,
-                changes,
-                self._sources(inputs) if changes else Sources(),
-                also=self.stop_here,
-                base=self._nearest(key, prompt, changes),
-            )
+            sources = self._sources(inputs) if changes else Sources()
+            self._traces[key] = self._recorded(prompt, changes, sources, self._nearest(key, prompt, changes))
         self._traces.move_to_end(key)
         while (
             len(self._traces) > 1 and sum(trace.nbytes for trace in self._traces.values()) > self._cache_bytes
         ):
-            self._traces.popitem(last=False)
+            _, gone = self._traces.popitem(last=False)
+            # what was read from it would hold it
+            held = [key for key, reading in self._readings.items() if reading.trace is gone]
+            for reading in held:
+                del self._readings[reading]
         return self._traces[key]
+
+    def _recorded(
+        self, prompt: Prompt, changes: Sequence[Change], sources: Sources, base: Trace | None
+    ) -> Trace:
+        """Raises CommandError for a change that cannot be made here."""
+        try:
+            return record(self._model, prompt.tokens, changes, sources, also=self.stop_here, base=base)
+        except ChangeError as error:
+            raise CommandError(str(error), code="bad-edit") from None
 
     def _key(self, prompt: Prompt, changes: Sequence[Change], inputs: Inputs) -> tuple[object, ...]:
         """A run is its tokens and its edits; what edits take from elsewhere counts only where there are edits."""
-        elsewhere = (inputs.prompt, inputs.prompt_b, inputs.means) if changes else None
+        elsewhere = (inputs.prompt, inputs.prompt_b, inputs.means, inputs.examples) if changes else None
         return prompt.tokens, tuple(changes), elsewhere
 
     def _nearest(self, key: tuple[object, ...], prompt: Prompt, changes: Sequence[Change]) -> Trace | None:
@@ -147,16 +204,30 @@ class Engine:
         return max(kept, key=lambda trace: shared_layers(trace, prompt.tokens, changes, layers), default=None)
 
     def _sources(self, inputs: Inputs) -> Sources:
-        means = None if inputs.means is None else self._mean_acts(inputs.means, inputs)
-        other = None if inputs.prompt_b is None else self._trace(inputs.prompt_b, (), inputs)
-        return Sources(means=means, other=other)
+        def run(prompt: Prompt) -> LazyRun:
+            return LazyRun(partial(self._trace, prompt, (), inputs))
 
-    def _mean_acts(self, means: Means, inputs: Inputs) -> MeanActs:
-        prompts = means.prompts or (inputs.prompt,)
-        traces = tuple(self._trace(prompt, (), inputs) for prompt in prompts)
-        same = {len(trace.tokens) for trace in traces} == {len(inputs.prompt.tokens)}
-        begins = all(trace.tokens[0] == self.tokenizer.eos and len(trace.tokens) > 1 for trace in traces)
-        return MeanActs(traces, per_position=bool(means.prompts) and same, skip=int(begins))
+        return Sources(
+            means=None if inputs.means is None else self._mean_acts(inputs.means, inputs.prompt),
+            other=None if inputs.prompt_b is None else self._trace(inputs.prompt_b, (), inputs),
+            base=run(inputs.prompt),
+            examples={each.example: run(each) for each in inputs.examples if each.example is not None},
+            references=self.references(inputs),
+        )
+
+    def references(self, inputs: Inputs) -> tuple[Matched, ...]:
+        """What resampling draws from, in the prompt as it is."""
+        if inputs.means is None:
+            return ()
+        return matched(inputs.means, inputs.prompt, lambda prompt: self._trace(prompt, (), inputs))
+
+    def _mean_acts(self, means: Means, prompt: Prompt) -> MeanActs:
+        """The means are kept for a while; the runs that they are over are not."""
+
+        def run(other: Prompt) -> Trace:
+            return self._recorded(other, (), Sources(), None)
+
+        return self._means.of(means, prompt, run, self.tokenizer.eos)
 
     def _check_finite(self, trace: Trace, inputs: Inputs) -> None:
         """Raises ComputeFailed for an overflow.

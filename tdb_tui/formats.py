@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from model.components import Node
 from model.metrics import Metric, Quantity
+from model.probes import Activation, Direction, Probe
 from model.tokenizer import Tokenizer
 from tdb_tui.state import Frame
 
@@ -40,8 +41,23 @@ def metric_text(metric: Metric, tokenizer: Tokenizer, end: int) -> str:
     match metric.quantity:
         case Quantity.LOGIT_DIFF:
             return f"{targets} - {','.join(quoted(tokenizer, token) for token in metric.distractors)} {at}"
+        case Quantity.KL:
+            return f"kl(baseline || now) {at}"
+        case Quantity.DIRECTION | Quantity.ACTIVATION:
+            return f"{metric.quantity.value} {_probe_text(metric.probe, at)}"
         case _:
             return f"{metric.quantity.value} {targets} {at}"
+
+
+def _probe_text(probe: Probe | None, at: str) -> str:
+    """`" Mary" - " John" at A3 @END`, `N1.5@END`, `L9H9@END<2`."""
+    match probe:
+        case Direction():
+            return f"{probe.text} {at}"
+        case Activation():
+            return f"{probe.component}{at}" + ("" if probe.key is None else f"<{probe.key}")
+        case None:
+            return at
 
 
 def token_label(pos: int, tokens: Sequence[int], tokenizer: Tokenizer) -> str:

@@ -16,15 +16,18 @@ POSITIVE, NEGATIVE = "█", "▒"
 
 AXIS, RULE, JOINT_BELOW, JOINT_ABOVE = "│", "─", "┬", "┴"
 ARROW, LARGEST, CURSOR, EDITED = "->", ">>", ">", "*"
-BREAK, DISABLED = "B", "o"
+BREAK, DISABLED, CIRCUIT = "B", "o", "C"
 READS = "→"
+DISAGREE = "!"
+"What an estimate is followed by where what was measured disagrees with it."
+UNKNOWN = "…"
 LONE_SPACE = "␣"
 
 _ASCII = str.maketrans(
     {
         "·": ".", "░": ":", "▒": "=", "▓": "+", "█": "#",
         "▁": "_", "▂": "_", "▃": ".", "▄": "-", "▅": "-", "▆": "=", "▇": "#",
-        "│": "|", "─": "-", "┬": "+", "┴": "+", "→": ">", "←": "<", "↑": "^", "↓": "v", "⏎": "~",
+        "│": "|", "─": "-", "┬": "+", "┴": "+", "├": "|", "└": "`", "→": ">", "←": "<", "↑": "^", "↓": "v", "⏎": "~",
         "−": "-", "Δ": "d", "Σ": "S", "…": "~", "⊢": "^", "↵": "$", "⇥": "%", "␣": "_", "×": "x",
     }
 )  # fmt: skip

@@ -34,7 +34,14 @@ KEYS: tuple[Key, ...] = (
     Key(("N",), "N", "back over a line", "rn", hint="back", group=STEP),
     Key(("S",), "S", "back into a line", "rs", group=STEP),
     Key(("C",), "C", "back to the stop before", "rc", group=STEP),
-    Key(("t",), "t", "run to the selected line", "until {line}", hint="to here", group=STEP),
+    Key(
+        ("t",),
+        "t",
+        "run to the selected line; in pane 0, trace along the branch",
+        "{to}",
+        hint="to here",
+        group=STEP,
+    ),
     Key(("b",), "b", "set or clear a stop at the selected line", "{toggle_stop}", hint="break", group=STEP),
     Key(("B",), "B", "a stop with a condition", opens="break {line}, ", group=STEP),
     Key(
@@ -43,6 +50,14 @@ KEYS: tuple[Key, ...] = (
         "ablate the selected component, or take that back",
         "{toggle_edit}",
         hint="ablate",
+        group=CHANGE,
+    ),
+    Key(
+        ("space",),
+        "Space",
+        "switch the selected edit or stop off or on",
+        "toggle {listed}",
+        hint="on/off",
         group=CHANGE,
     ),
     Key(("X",), "X", "ablate in a mode of your choice", opens="ablate {component} ", group=CHANGE),
@@ -58,11 +73,14 @@ KEYS: tuple[Key, ...] = (
     Key(("Z",), "Z", "redo", "redo", hint="redo", group=CHANGE),
     Key(("R",), "R", "compute everything again", "run", group=CHANGE),
     Key(("p",), "p", "print the selected node's measures", "print {node}", hint="print", group=SEE),
+    Key(
+        ("a",), "a", "add the selected node to the circuit", "circuit add {placed}", hint="add", group=CHANGE
+    ),
     Key(("i",), "i", "everything about the selected component", "info {component}", group=SEE),
     Key(
         ("enter",),
         "⏎",
-        "ask about the selected node; in pane 1, run to the line",
+        "ask about the selected node; in pane 0 open or close it, in 1 run to the line, in H make the edit",
         "{enter}",
         hint="trace",
         group=SEE,
@@ -72,7 +90,14 @@ KEYS: tuple[Key, ...] = (
     ),
     Key(("d",), "d", "to the newer frame", "down", group=SEE),
     Key(("w",), "w", "the trail of frames", "where", group=SEE),
-    Key(("o",), "o", "rank by the next measure", "rank by {next_measure}", hint="order", group=SEE),
+    Key(
+        ("o",),
+        "o",
+        "rank by the next measure; in pane H, fractions or raw",
+        "{order}",
+        hint="order",
+        group=SEE,
+    ),
     Key(("v",), "v", "the next view at the right", does="next_view", hint="view", group=SEE),
     Key(("left_square_bracket",), "[", "the head before", "attn {head_before}", hint="head", group=SEE),
     Key(("right_square_bracket",), "]", "the next head", "attn {head_after}", hint="head", group=SEE),
@@ -92,9 +117,11 @@ KEYS: tuple[Key, ...] = (
         hint="layer",
         group=SEE,
     ),
+    Key(("right_parenthesis",), ")", "the next example of the prompt set", "prompts next", group=SEE),
+    Key(("left_parenthesis",), "(", "the example before", "prompts prev", group=SEE),
     Key(("semicolon",), ";", "the last command again", does="repeat", group=SEE),
-    Key(("h", "left"), "h ←", "token cursor to the left", "token @{token_left}", group=MOVE),
-    Key(("l", "right"), "l →", "token cursor to the right", "token @{token_right}", group=MOVE),
+    Key(("h", "left"), "h ←", "token cursor to the left; in pane H, a column", does="left", group=MOVE),
+    Key(("l", "right"), "l →", "token cursor to the right; in pane H, a column", does="right", group=MOVE),
     Key(("j", "down"), "j ↓", "down", does="down", group=MOVE),
     Key(("k", "up"), "k ↑", "up", does="up", group=MOVE),
     Key(("g", "home"), "g", "to the first row", does="first", group=MOVE),
@@ -106,7 +133,9 @@ KEYS: tuple[Key, ...] = (
     Key(("slash",), "/", "find in the pane", does="find", hint="find", group=MOVE),
     Key(("full_stop",), ".", "find the next", does="find_next", group=MOVE),
     Key(("comma",), ",", "find the one before", does="find_before", group=MOVE),
-    *(Key((str(n),), str(n), f"go to pane {n}", does=f"pane({n})", group=MOVE) for n in range(1, 10)),
+    *(Key((str(n),), str(n), f"go to pane {n}", does=f"pane({n})", group=MOVE) for n in range(10)),
+    Key(("T",), "T", "go to the sums token by token", does="pane('T')", group=MOVE),
+    Key(("H",), "H", "go to the sweep", does="pane('H')", group=MOVE),
     Key(("tab",), "Tab", "the next pane", does="next_pane", group=MOVE),
     Key(("shift+tab",), "⇧Tab", "the pane before", does="pane_before", group=MOVE),
     Key(("plus",), "+", "one pane large, or all of them again", does="zoom"),
@@ -140,18 +169,22 @@ ALWAYS = ((":", "cmd"), ("?", "keys"))
 
 USEFUL = {
     "code": "n s c b x z t r N v q",
-    "rank": "⏎ u⌫ x P o z v / p n q",
+    "rank": "⏎ u⌫ x P a o z v / p n q",
+    "tree": "⏎=open t=trace u⌫ x P a v z / n q",
+    "strips": "v o u⌫ / n q",
+    "heat": "⏎=apply o=raw P x z v n q",
     "attn": "[ ] { } x P z v n q",
-    "edits": "x z Z v n q",
-    "stops": "b v n c q",
+    "edits": "Space x z Z v n q",
+    "stops": "Space b v n c q",
 }
-"The keys worth showing in each pane, the most useful first."
+"The keys worth showing in each pane, the most useful first; `=` gives what one does there and not elsewhere."
 
 
 def hints(pane: str = "code") -> tuple[tuple[str, str], ...]:
     """What the hint bar shows in key mode."""
     words = {key.shown: key.hint for key in KEYS if key.hint}
-    return tuple((shown, words[shown]) for shown in USEFUL.get(pane, "j k / v n q").split() if shown in words)
+    found = (each.partition("=") for each in USEFUL.get(pane, "j k / v n q").split())
+    return tuple((shown, own or words[shown]) for shown, _, own in found if shown in words)
 
 
 def by_group() -> Iterator[tuple[str, tuple[Key, ...]]]:

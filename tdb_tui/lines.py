@@ -1,6 +1,6 @@
 """The lines of a pass: `E, A0, M0, A1, M1, ..., U`, numbered from 0 like source code."""
 
-from model.components import Component, Kind
+from model.components import RESIDUAL, Component, Kind
 
 
 def count(n_layer: int) -> int:
@@ -21,18 +21,13 @@ def name(line: int, n_layer: int) -> str:
 
 
 def line_of(part: Component, n_layer: int) -> int:
-    """The line that computes a component: a head's is its attention's, a neuron's its MLP's."""
-    match part.kind:
-        case Kind.EMBED | Kind.TOKEN_EMBED | Kind.POS_EMBED:
-            return 0
-        case Kind.UNEMBED | Kind.FINAL_BIAS:
-            return count(n_layer) - 1
-        case Kind.ATTN | Kind.HEAD | Kind.ATTN_BIAS:
-            return 1 + 2 * part.layer
-        case Kind.LATENT | Kind.ERROR if part.site == "a":
-            return 1 + 2 * part.layer
-        case _:
-            return 2 + 2 * part.layer
+    """The line that computes a component: a head's is its attention's, a neuron's its MLP's.
+
+    Of a place of the residual stream, the line that reads it.
+    """
+    if part.line is None:
+        return count(n_layer) - 1
+    return part.line + 1 if part.kind in RESIDUAL else part.line
 
 
 def word(line: int, n_layer: int) -> str:

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model import attribution
-from model.attribution import Gradients
 from model.components import Component, Kind
+from model.effects import attribution
+from model.effects.attribution import Gradients
 from model.gpt2 import GPT2
-from model.replay import Scorer
+from model.measured.replay import Scorer
 from model.sites import Site
 from model.trace import Trace
 
@@ -39,10 +39,10 @@ def open_line(
     scorer: Scorer,
     by: Gradients,
     part: Component,
-    positions: Sequence[int],
     most: int,
 ) -> Inside:
-    """The parts of an attention or MLP line, in order, and how each moves the target read at `positions`."""
+    """The parts of an attention or MLP line, in order, and how each moves the target where `scorer` reads it."""
+    positions = scorer.positions
     entering = Site.RESID_PRE if part.kind is Kind.ATTN else Site.RESID_MID
     chosen = _chosen(model, trace, by, part, positions, most)
     steps: list[torch.Tensor] = []

@@ -1,22 +1,26 @@
 """A run read through a metric.  Each number is computed when it is first asked for, on the engine thread."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.attribution import Gradients, Treatment
 from model.components import Component
+from model.edits.interventions import Sources
+from model.effects.attribution import Gradients, Treatment
 from model.gpt2 import GPT2
-from model.interventions import Sources
-from model.lens import Lens, lens, lens_values, read
+from model.lens import Lens, lens, read
+from model.measured.replay import Scorer, metric_scorer, target_scorer
 from model.metrics import Metric
-from model.replay import metric_scorer, target_scorer
 from model.sites import Hook, Site
 from model.targets import metric_target, trace_target
 from model.trace import Trace, logits_at, metric_value
-from tdb_tui.asked import Asked, Run
+from tdb_tui.asked import Asked
+from tdb_tui.effects import Effect, Run
+from tdb_tui.measurements import Measured
 from tdb_tui.state import Frame
 
 
@@ -31,12 +35,13 @@ class Reading:
         sources: Sources,
         also: Hook,
         treatment: Treatment = Treatment.TARGET,
+        known: Callable[[Effect, tuple[Frame, ...]], Measured] = lambda effect, frames: Measured(),
     ) -> None:
-        self.model, self.trace, self.metric = model, trace, metric
-        self._run, self._treatment = Run(model, trace, sources, also), treatment
+        """`known` gives what has been measured of a question before, to be added to."""
+        self.model, self.trace, self.metric, self.also = model, trace, metric, also
+        self._run, self._treatment, self._known = Run(model, trace, sources, also), treatment, known
         self._asked: dict[tuple[Frame, ...], Asked] = {}
         self._lenses: dict[int, Lens] = {}
-        self._values: dict[int, NDArray[np.float64]] = {}
 
     @cached_property
     def value(self) -> float:
@@ -53,14 +58,22 @@ class Reading:
         return self._asked[frames]
 
     def _ask(self, frames: tuple[Frame, ...]) -> Asked:
+        known = {effect: self._known(effect, frames) for effect in Effect}
         if not frames:
-            target = metric_target(self.model, self.trace, self.metric)
-            return Asked(
-                self._run, target, metric_scorer(self.model, self.metric), self._treatment, movable=True
+            target, scorer = (
+                metric_target(self.model, self.trace, self.metric),
+                metric_scorer(self.model, self.metric),
             )
+            movable = len(scorer.positions) == 1 and self.metric.reference is None
+            moved = self._metric_at if movable else None
+            return Asked(self._run, target, scorer, self._treatment, moved, _known=known)
         last = frames[-1]
         target = trace_target(self.model, self.trace, last.node, last.via, self.asked(frames[:-1]).target)
-        return Asked(self._run, target, target_scorer(self.model, target), self._treatment, movable=False)
+        scorer = target_scorer(self.model, target)
+        return Asked(self._run, target, scorer, self._treatment, moved=None, _known=known)
+
+    def _metric_at(self, pos: int) -> Scorer:
+        return metric_scorer(self.model, replace(self.metric, pos=pos))
 
     @property
     def gradients(self) -> Gradients:
@@ -72,15 +85,18 @@ class Reading:
         return len(self.trace.tokens)
 
     def lens(self, pos: int) -> Lens:
+        """Its values are `lens_values`; what it says in tokens is read at `pos` in any case."""
         if pos not in self._lenses:
-            self._lenses[pos] = lens(self.model, self.trace, self.metric, pos)
+            found = lens(self.model, self.trace, self.metric, pos)
+            self._lenses[pos] = replace(found, value=self.lens_values(pos))
         return self._lenses[pos]
 
     def lens_values(self, pos: int) -> NDArray[np.float64]:
-        """The metric through the lens after each line, read at `pos`: [line]."""
-        if pos not in self._values:
-            self._values[pos] = lens_values(self.model, self.trace, self.metric, pos)
-        return self._values[pos]
+        """The metric through the lens after each line: [line].
+
+        Read at `pos`, but for a divergence, which is from the baseline at its own token, and a head's attention.
+        """
+        return self.asked().through_lens(pos)
 
     def deltas(self, pos: int) -> NDArray[np.float64]:
         """What each line adds to the lens, the first to nothing: [line]."""

@@ -20,7 +20,7 @@ class Reply:
     "The command for the next page, which an empty line then runs."
     quits: bool = False
     script: str | None = None
-    "The command that does the same in a script, where that is not the one typed."
+    "The command that does the same in a script, where that is not the one typed; empty where a script needs none."
 
 
 def note(text: str, **result: Any) -> Reply:

@@ -1,7 +1,7 @@
 """The whole answer as text: for pipes, logs and screen readers."""
 
 from tdb_tui import lines
-from tdb_tui.commands.inspecting import likely_rows
+from tdb_tui.commands.predicting import likely_rows
 from tdb_tui.commands.ranking import ranked_rows
 from tdb_tui.formats import metric_text, signed
 from tdb_tui.session import Snapshot
@@ -10,6 +10,8 @@ BAR = 24
 MEASURES = {
     "total": "estimated total effect",
     "direct": "direct effect",
+    "measured": "measured effect",
+    "patched": "measured effect of prompt B's values",
     "norm": "length of the write",
     "act": "activation",
 }

@@ -8,17 +8,17 @@ import torch
 from numpy.typing import NDArray
 
 from model.components import Kind, Node
+from model.effects.writes import Effects, effects_of, write_of
 from model.lens import residuals
 from model.tokenizer import Tokenizer
-from model.writes import Effects, effects_of, write_of
 from tdb_tui import lines
-from tdb_tui.arguments import one_node, position_of
 from tdb_tui.asked import Asked
 from tdb_tui.errors import CommandError
-from tdb_tui.evaluation import NodeText, Value, evaluate
-from tdb_tui.expressions import parse_expression
 from tdb_tui.formats import plain
-from tdb_tui.parsing import Word
+from tdb_tui.language.arguments import one_node, position_of
+from tdb_tui.language.evaluation import NodeText, Value, evaluate
+from tdb_tui.language.expressions import parse_expression
+from tdb_tui.language.parsing import Word
 from tdb_tui.readings import Reading
 from tdb_tui.session import Snapshot, resolve_tokens
 from tdb_tui.state import Place, Stop

@@ -40,7 +40,13 @@ def run_screen(
 
     sys.setswitchinterval(SWITCH_SECONDS)
     name = asked.model or "the model"
-    app = TdbApp(lambda: _open(asked), asked.prompt, name, commands, ascii_only=ascii_ or _only_ascii())
+    app = TdbApp(
+        lambda: _open(asked),
+        asked.prompt or asked.prompts or "",
+        name,
+        commands,
+        ascii_only=ascii_ or _only_ascii(),
+    )
     code = app.run(mouse="SSH_CONNECTION" not in os.environ if mouse is None else mouse)
     return app.return_code or code or 0
 

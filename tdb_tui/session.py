@@ -1,21 +1,34 @@
 """Where we are and how we got here.  A command runs first and commits after: what fails changes nothing."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
+from typing import Protocol
 
 from model.components import Component, Kind
-from model.interventions import Ablate, Mode, Patch
-from model.metrics import Metric, Quantity
+from model.edits.interventions import SINGLE, Ablate, Mode, Patch, flat
+from model.metrics import Metric
 from model.tokenizer import Tokenizer
 from model.vocabulary import TokenizerError
 from tdb_tui.asked import Asked
 from tdb_tui.engine import Engine, ModelInfo
 from tdb_tui.errors import CommandError
-from tdb_tui.parsing import quote
+from tdb_tui.language.parsing import quote
+from tdb_tui.metrics import in_other_prompt, is_usual, make_metric, metric_words, place_of, refuse_metric
 from tdb_tui.readings import Reading
 from tdb_tui.state import Inputs, Prompt, State
+from tdb_tui.sweeps.values import Picture
+
+
+class Knows(Protocol):
+    """What knows the model's words and limits: the engine, or a snapshot."""
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    @property
+    def info(self) -> ModelInfo: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,7 +41,11 @@ class Snapshot:
     info: ModelInfo
     tokenizer: Tokenizer
     other: Reading | None = None
-    "Prompt B's run, read at its own end."
+    "Prompt B's run, read as far from its end as the metric is from A's."
+    known: Callable[[Inputs], float | None] = field(default=lambda inputs: None)
+    "The metric of other inputs where it has been computed before."
+    sweep: Picture | None = None
+    "The last sweep, of this run or of one before it."
 
     @property
     def asked(self) -> Asked:
@@ -46,6 +63,8 @@ class Step:
 
     text: str
     before: Inputs
+    roles: Mapping[str, int] | None = field(default=None, hash=False)
+    "The names of positions before it, where it changed them."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,17 +90,39 @@ class Session:
         "Commands that succeeded, in order: the session as a script."
         self.scripts: list[Path] = []
         "Those under way, the outermost first."
+        self.depth = 0
+        "How many stops' commands are under way, one led to by the other."
         self.python_names: dict[str, object] = {}
         "What `!` has set."
-        self.saved = True
-        "Whether quitting now would lose nothing."
+        self._saved = True
+        "Whether a file holds what has been changed, circuits apart."
+        self.sweep: Picture | None = None
+        "The last one, which snapshots show until there is another."
         self.snapshot = self._arrive(state)
         self.opening = opening(state.inputs, engine.tokenizer)
         "The commands that a script of the session starts with."
+        self.streamed: Callable[[Snapshot], None] | None = None
+        "Called now and then while a table fills, with the snapshot that shows what there is of it."
 
     @property
     def state(self) -> State:
         return self.snapshot.state
+
+    @property
+    def saved(self) -> bool:
+        """Whether quitting now would lose nothing."""
+        return self._saved and all(circuit.saved for circuit in self.state.circuits)
+
+    @saved.setter
+    def saved(self, saved: bool) -> None:
+        self._saved = saved
+
+    def keep(self) -> None:
+        """A file now holds the whole session."""
+        circuits = tuple(replace(circuit, saved=True) for circuit in self.state.circuits)
+        if circuits != self.state.circuits:
+            self.go(replace(self.state, circuits=circuits))
+        self._saved = True
 
     def go(self, to: State) -> Snapshot:
         """Make `to` the present.  Raises before anything has changed where its run fails or is interrupted."""
@@ -90,33 +131,35 @@ class Session:
 
     def change(self, inputs: Inputs, text: str, state: State | None = None) -> Snapshot:
         """Go to new inputs in one undoable step, which `text` names."""
-        before = self.state.inputs
+        before = self.state
         arrived = self.go(replace(state or self.state, inputs=inputs))
-        self.past.append(Step(text, before))
+        named = None if arrived.state.roles == before.roles else before.roles
+        self.past.append(Step(text, before.inputs, named))
         self.future.clear()
-        self.saved = False
+        self._saved = False
         return arrived
 
     def savepoint(self) -> Savepoint:
         return Savepoint(
-            self.snapshot, tuple(self.past), tuple(self.future), self.opening, tuple(self.done), self.saved
+            self.snapshot, tuple(self.past), tuple(self.future), self.opening, tuple(self.done), self._saved
         )
 
     def back_to(self, point: Savepoint) -> None:
         """As if nothing had happened since `point`."""
         self.snapshot, self.past, self.future = point.snapshot, list(point.past), list(point.future)
-        self.opening, self.done, self.saved = point.opening, list(point.done), point.saved
+        self.sweep = point.snapshot.sweep
+        self.opening, self.done, self._saved = point.opening, list(point.done), point.saved
 
     def undo(self) -> Step:
         """Back to the inputs before the last change.  Raises CommandError where there is none."""
         if not self.past:
             raise CommandError("nothing to undo", code="nothing-to-undo")
         step = self.past[-1]
-        after = self.state.inputs
-        self.go(self._fitting(step.before))
+        after = self._opposite(step)
+        self.go(self._fitting(step))
         self.past.pop()
-        self.future.append(Step(step.text, after))
-        self.saved = False
+        self.future.append(after)
+        self._saved = False
         return step
 
     def redo(self) -> Step:
@@ -124,31 +167,46 @@ class Session:
         if not self.future:
             raise CommandError("nothing to redo", code="nothing-to-redo")
         step = self.future[-1]
-        before = self.state.inputs
-        self.go(self._fitting(step.before))
+        before = self._opposite(step)
+        self.go(self._fitting(step))
         self.future.pop()
-        self.past.append(Step(step.text, before))
-        self.saved = False
+        self.past.append(before)
+        self._saved = False
         return step
 
-    def _fitting(self, inputs: Inputs) -> State:
-        """The state with other inputs: a token cursor on the last token stays on the last token."""
-        state = replace(self.state, inputs=inputs)
-        if inputs.prompt.tokens != self.state.inputs.prompt.tokens:
-            state = replace(state, frames=(), frame=0)  # they name tokens of the other prompt
-        return fitting(replace(state, pos=state.end) if self.state.pos == self.state.end else state)
+    def _opposite(self, step: Step) -> Step:
+        """What takes back the taking back of a step."""
+        return Step(step.text, self.state.inputs, None if step.roles is None else self.state.roles)
+
+    def _fitting(self, step: Step) -> State:
+        """The state with a step's inputs."""
+        return arriving(self.state, step.before, self.state.roles if step.roles is None else step.roles)
 
     def _arrive(self, state: State) -> Snapshot:
         refuse_unfit(state.inputs, self.engine.info)
         now = self.engine.reading(state.inputs)
         base = self.engine.reading(replace(state.inputs, edits=()))
-        return Snapshot(state, now, base, self.engine.info, self.engine.tokenizer, self._other(state.inputs))
+        other = self._other(state.inputs, base.metric)
+        info, tokenizer = self.engine.info, self.engine.tokenizer
+        return Snapshot(state, now, base, info, tokenizer, other, self.engine.known_value, self.sweep)
 
-    def _other(self, inputs: Inputs) -> Reading | None:
+    def _other(self, inputs: Inputs, metric: Metric) -> Reading | None:
+        """Prompt B read through the metric of A's baseline, so that a divergence is from that."""
         if inputs.prompt_b is None:
             return None
-        metric = replace(inputs.metric, pos=len(inputs.prompt_b.tokens) - 1)
-        return self.engine.reading(Inputs(inputs.prompt_b, metric))
+        end, other_end = (len(prompt.tokens) - 1 for prompt in (inputs.prompt, inputs.prompt_b))
+        return self.engine.reading(Inputs(inputs.prompt_b, in_other_prompt(metric, end, other_end)))
+
+
+def arriving(before: State, inputs: Inputs, roles: Mapping[str, int]) -> State:
+    """The state with other inputs: a token cursor on the last token stays on the last token."""
+    state = replace(before, inputs=inputs, roles=roles)
+    if inputs.prompt.tokens != before.inputs.prompt.tokens:
+        state = replace(state, frames=(), frame=0)  # they name tokens of the other prompt
+    elif place_of(inputs.metric) != place_of(before.inputs.metric):
+        # they were traced for what was read elsewhere
+        return fitting(replace(state, frames=(), frame=0, pos=inputs.metric.pos))
+    return fitting(replace(state, pos=state.end) if before.pos == before.end else state)
 
 
 def fitting(state: State) -> State:
@@ -162,11 +220,12 @@ def fitting(state: State) -> State:
 def refuse_unfit(inputs: Inputs, info: ModelInfo) -> None:
     """Raises CommandError for inputs that cannot be run: edits that reach beyond their prompt or lack their source."""
     other, vocabulary = inputs.prompt_b, info.config.n_vocab
-    end, end_b = len(inputs.prompt.tokens) - 1, -1 if other is None else len(other.tokens) - 1
+    end = len(inputs.prompt.tokens) - 1
     prompts = [
         inputs.prompt,
         *([] if other is None else [other]),
         *(inputs.means.prompts if inputs.means else ()),
+        *inputs.examples,
     ]
     metric = (inputs.metric.targets, inputs.metric.distractors)
     for token in chain(*(prompt.tokens for prompt in prompts), *metric):
@@ -174,18 +233,33 @@ def refuse_unfit(inputs: Inputs, info: ModelInfo) -> None:
             raise CommandError(
                 f"token {token} is unknown to {info.name}: it has {vocabulary}", code="bad-token"
             )
+    refuse_metric(inputs.metric, end, info.config)
     for edit in inputs.edits:
-        for change in edit.changes:  # of one that is switched off too: it can be switched on
+        for change in flat(edit.changes):  # of one that is switched off too: it can be switched on
             last = 0 if change.span is None else change.span.last
+            last = last if isinstance(change, SINGLE) else change.last
             named, first = f"i{edit.number} ({edit.text})", f"delete i{edit.number} first"
             if last > end:
                 message = f"{named} reaches token {last}, the prompt ends at {end}: {first}"
                 raise CommandError(message, code="bad-lengths")
-            if isinstance(change, Patch) and change.source.last > end_b:
-                message = f"{named} takes token {change.source.last}, prompt B ends at {end_b}: {first}"
-                raise CommandError(message, code="bad-lengths")
-            if isinstance(change, Ablate) and change.mode is Mode.MEAN and inputs.means is None:
-                raise CommandError(f"{named} needs means: {first}", code="no-means")
+            for part in (change,) if isinstance(change, SINGLE) else change.inner:
+                if isinstance(part, Patch):
+                    _refuse_source(part, inputs, named, first)
+                drawing = isinstance(part, Ablate) and part.mode in (Mode.MEAN, Mode.RESAMPLE)
+                if drawing and inputs.means is None:
+                    raise CommandError(f"{named} needs means: {first}", code="no-means")
+
+
+def _refuse_source(change: Patch, inputs: Inputs, named: str, first: str) -> None:
+    """Raises CommandError for a patch from tokens that the other prompt does not have."""
+    other, name = inputs.prompt_b, "prompt B"
+    if change.example is not None:
+        other = next((each for each in inputs.examples if each.example == change.example), None)
+        name = f"example {change.example}"
+    end = -1 if other is None else len(other.tokens) - 1
+    if change.source.last > end:
+        message = f"{named} takes token {change.source.last}, {name} ends at {end}: {first}"
+        raise CommandError(message, code="bad-lengths")
 
 
 def start(
@@ -216,23 +290,18 @@ def opening(inputs: Inputs, tokenizer: Tokenizer) -> tuple[str, ...]:
         " ".join(quote(tokenizer.text(token)) for token in tokens)
         for tokens in (metric.targets, metric.distractors)
     )
-    usual = make_metric(metric.targets, metric.distractors, metric.pos).quantity
+    end = len(inputs.prompt.tokens) - 1
     return (
         f"prompt {'--bos' if inputs.prompt.bos else '--no-bos'} {quote(inputs.prompt.text)}",
         *([] if other is None else [f"prompt B {quote(other.text)}"]),
         f"target {targets}",
         f"distractor {distractors}".rstrip(),
-        *([] if metric.quantity is usual else [f"set metric {metric.quantity.value}"]),
-        *([] if inputs.means is None else [f"set means {quote(inputs.means.text)}"]),
+        *([] if is_usual(metric, end) else [f"set metric {metric_words(metric, end)}"]),
+        *([] if inputs.means is None else [f"set means {inputs.means.text}"]),
     )
 
 
-def make_metric(targets: tuple[int, ...], distractors: tuple[int, ...], pos: int) -> Metric:
-    """Logit difference where there is something to compare with, else the target's logit."""
-    return Metric(Quantity.LOGIT_DIFF if distractors else Quantity.LOGIT, targets, distractors, pos)
-
-
-def read_prompt(engine: Engine, text: str, bos: bool) -> Prompt:
+def read_prompt(engine: Knows, text: str, bos: bool) -> Prompt:
     """Text -> tokens, `<|endoftext|>` put before them unless it is there.  Raises CommandError."""
     tokenizer = engine.tokenizer
     try:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from model.attribution import Treatment
+from model.effects.attribution import Treatment
 from model.metrics import Quantity
 from tdb_tui.errors import CommandError, did_you_mean
 from tdb_tui.state import State
@@ -20,7 +20,7 @@ class Setting:
 
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting("ablation", "zero", ("zero", "mean"), "what `ablate` does where no mode is written"),
+    Setting("ablation", "zero", ("zero", "mean", "resample"), "what `ablate` does where no mode is written"),
     Setting("metric", "logit_diff", tuple(quantity.value for quantity in Quantity), "the number under study"),
     Setting(
         "ln",
@@ -33,7 +33,7 @@ SETTINGS: tuple[Setting, ...] = (
         "means",
         "none",
         (),
-        "where mean ablation takes its means: positions, or a file of prompts, one a line",
+        "where mean and resample ablation take values: positions, set, ioi:50, FILE [counterfactuals] [per template]",
     ),
     Setting("pos", "none", (), "a name for a position: set pos IO=2"),
 )

@@ -4,12 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from model.attribution import Treatment
 from model.components import Component, Kind, Node
-from model.interventions import Change
+from model.edits.interventions import Change, Compound, flat
+from model.effects.attribution import Treatment
 from model.metrics import Metric
+from model.sets.prompts import PromptSet
 from model.targets import Via
 from model.vocabulary import END_OF_TEXT
+from tdb_tui.circuits.drafts import Circuit
+from tdb_tui.language.syntax import Expr
+
+LONGEST_NAME = 40
+"Characters of what an edit or a checkpoint is called."
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +25,12 @@ class Prompt:
     tokens: tuple[int, ...]
     bos: bool
     "Whether `<|endoftext|>` is to stand before the text, as token 0."
+    example: int | None = None
+    "Which example of the prompt set it is, from 1; None for one that is not of the set."
+    template: str = ""
+    "Its wording, where it is from a set that tells them apart."
+    roles: tuple[tuple[str, int], ...] = ()
+    "Names of its positions, likewise."
 
     @property
     def prepended(self) -> bool:
@@ -31,20 +43,33 @@ class Edit:
     """One command's changes, listed, switched and removed together."""
 
     number: int
-    changes: tuple[Change, ...]
+    changes: tuple[Change | Compound, ...]
     text: str
     "The command that makes it."
     enabled: bool = True
+    name: str = ""
+    "What the user calls it."
 
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """Where mean ablation takes its means from."""
+    """Where ablation takes means from, and what resampling draws from."""
 
     text: str
-    "`positions`, or the file that the prompts came from."
+    "The words after `set means`: `positions`, `prompts.txt`, `ioi:50:7 counterfactuals per template`."
     prompts: tuple[Prompt, ...] = ()
     "Empty: the mean over the positions of the prompt itself."
+    per: str = ""
+    "`template` takes those of the prompt's own, `role` matches tokens by role; else they are matched by position."
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """The prompt set that is loaded."""
+
+    text: str
+    "The words after `prompts` that load it: `ioi:50:7`, `ioi.jsonl -n 20`."
+    prompts: PromptSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +83,23 @@ class Inputs:
     means: Means | None = None
     treatment: Treatment = Treatment.TARGET
     "Which layer norms' scales the estimated total effect holds."
+    examples: tuple[Prompt, ...] = ()
+    "Those of a prompt set that patches take values from, each with its number."
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        """The changes in force, in order."""
-        return tuple(change for edit in self.edits if edit.enabled for change in edit.changes)
+        """The changes in force, in order, each of one place."""
+        return flat(change for edit in self.edits if edit.enabled for change in edit.changes)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Inputs under a name, to go back to and to compare with."""
+
+    name: str
+    inputs: Inputs
+    roles: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+    "The names of positions at the time."
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +128,8 @@ class Stop:
     ignore: int = 0
     "Crossings still to be passed over."
     hits: int = 0
+    commands: tuple[str, ...] = ()
+    "Carried out each time it stops the pass."
 
     @property
     def name(self) -> str:
@@ -149,6 +188,26 @@ class RankView:
     "Only these components and their parts; empty is all."
     sign: str = ""
     "Only values of this sign, `+` or `-`."
+    per: str = ""
+    "Rows added up per `component`, `head`, `layer` or `token`; empty is every node by itself."
+    where: Expr | None = None
+    "Only rows, or groups of them, of which it is true."
+    each: int | None = None
+    "Only so many of each kind, the first in order."
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """What the tree upstream shows."""
+
+    depth: int = 2
+    "How many steps from the root."
+    top: int = 4
+    "How many of each node's, the largest by absolute effect."
+    threshold: float = 0.0
+    neurons: bool = False
+    turned: frozenset[tuple[tuple[Frame, ...], tuple[Node, ...]]] = frozenset()
+    "Branches opened and closed by hand: the frames that they are upstream of, the nodes from the root to each."
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +219,7 @@ class State:
     head: Component = Component(Kind.HEAD, 0, 0)
     "Whose attention is shown."
     rank: RankView = RankView()
+    tree: Tree = Tree()
     frames: tuple[Frame, ...] = ()
     "What has been traced, each for the one before; the first for the metric."
     frame: int = 0
@@ -167,9 +227,17 @@ class State:
     stops: tuple[Stop, ...] = ()
     displays: tuple[Display, ...] = ()
     roles: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    "Names that the user gave to positions: `set pos IO=2`."
+    "Names of positions: the example's roles, and those that the user gave with `set pos IO=2`."
+    examples: Examples | None = None
+    "What `over` makes its tables from, and `prompts use` takes its prompts from."
     settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     "Only those that differ from their default."
+    checkpoints: tuple[Checkpoint, ...] = ()
+    "In the order in which they were made."
+    circuits: tuple[Circuit, ...] = ()
+    "Drafts, in the order in which they were begun."
+    circuit: str = ""
+    "The name of the one that commands are about and that the listing marks; empty where there is none."
     next_stop: int = 1
     next_edit: int = 1
     next_display: int = 1
@@ -178,6 +246,20 @@ class State:
     def end(self) -> int:
         """The last token of the prompt."""
         return len(self.inputs.prompt.tokens) - 1
+
+    @property
+    def roles_b(self) -> Mapping[str, int]:
+        """Names of prompt B's positions; where it is as long as the prompt, the prompt's names hold too."""
+        other = self.inputs.prompt_b
+        if other is None:
+            return {}
+        same = len(other.tokens) == len(self.inputs.prompt.tokens)
+        return {**(self.roles if same else {}), **dict(other.roles)}
+
+    @property
+    def draft(self) -> Circuit | None:
+        """The circuit that commands are about and that the listing marks."""
+        return next((each for each in self.circuits if each.name == self.circuit), None)
 
     @property
     def trail(self) -> tuple[Frame, ...]:

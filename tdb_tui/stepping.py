@@ -24,6 +24,8 @@ class Motion:
     "`b1`, `w2`, `end` or `start`; None where the movement ended by itself."
     message: str = ""
     "What a person is told about it, a line each stop."
+    held: tuple[Stop, ...] = ()
+    "The stops that stopped it."
 
 
 def rows_inside(snapshot: Snapshot, line: int) -> int:
@@ -113,7 +115,7 @@ def reverse_continue(snapshot: Snapshot) -> Motion:
     for line in range(last, -1, -1):
         for stop in state.stops:
             if stop.enabled and (message := _stops(snapshot, stop, line)):
-                return Motion(Place(line), state.stops, stop.name, message)
+                return Motion(Place(line), state.stops, stop.name, message, (stop,))
     return Motion(Place(0), state.stops, "start", "At the start of the pass")
 
 
@@ -121,16 +123,17 @@ def _run(snapshot: Snapshot, target: int, first: int | None = None) -> Motion:
     """Forward to `target` or to the first stop on the way, which begins at line `first`."""
     stops = snapshot.state.stops
     for line in range(snapshot.state.place.line + 1 if first is None else first, target + 1):
-        held: list[tuple[str, str]] = []
+        held: list[tuple[Stop, str]] = []
         for stop in stops:
             message = _stops(snapshot, stop, line) if stop.enabled else None
             if message is None:
                 continue
             stops = tuple(_crossed(stops, stop))
             if stop.ignore == 0:
-                held.append((stop.name, message))
+                held.append((stop, message))
         if held:
-            return Motion(Place(line), stops, held[0][0], "\n".join(message for _, message in held))
+            messages = "\n".join(message for _, message in held)
+            return Motion(Place(line), stops, held[0][0].name, messages, tuple(stop for stop, _ in held))
     return _still(replace(snapshot, state=replace(snapshot.state, stops=stops)), Place(target))
 
 

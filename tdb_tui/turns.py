@@ -5,12 +5,22 @@ from dataclasses import dataclass
 
 from model.components import Component
 from tdb_tui.commands import Done, execute, registry
-from tdb_tui.devices import ComputeError, compute_errors
 from tdb_tui.errors import Interrupted
-from tdb_tui.registry import Repeat
+from tdb_tui.language.registry import Repeat
+from tdb_tui.machine.devices import ComputeError, compute_errors
 from tdb_tui.session import Session
 from tdb_tui.views.data import Look
 from tdb_tui.views.look import Looker
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the screen shows of its own accord."""
+
+    head: Component | None = None
+    "The head that it points at; a command that shows another replaces it."
+    panes: frozenset[str] = frozenset()
+    "Those in view that are computed only for who sees them."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,23 +32,19 @@ class Turn:
     "Why there is no look."
 
 
-def turn(
-    session: Session, looker: Looker, line: str | None, head: Component | None, wanted: Callable[[], bool]
-) -> Turn:
-    """Carry out `line`, then look at the result if it is still wanted.  Only a defect of ours raises.
-
-    `head` is the one that the screen points at; a command that shows another replaces it.
-    """
+def turn(session: Session, looker: Looker, line: str | None, seen: Seen, wanted: Callable[[], bool]) -> Turn:
+    """Carry out `line`, then look at the result if it is still wanted.  Only a defect of ours raises."""
     before = session.state.head
     done = tuple(execute(session, line)) if line is not None else ()
-    if line is None:
-        session.engine.interrupt.clear()
     if not wanted():
         return Turn(done)
-    shown = head if session.state.head == before else None
+    session.engine.interrupt.clear()  # what was stopped is to be seen as far as it came
+    shown = seen.head if session.state.head == before else None
+    views = {each.reply.view for each in done[-1:] if each.reply is not None and each.reply.view is not None}
     try:
         with compute_errors():
-            return Turn(done, looker.look(session.snapshot, shown, unsaved=not session.saved))
+            look = looker.look(session.snapshot, shown, seen.panes | views, unsaved=not session.saved)
+            return Turn(done, look)
     except Interrupted:
         return Turn(done, complaint="interrupted: the panes show what was before")
     except ComputeError as error:

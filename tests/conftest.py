@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from model.edits.interventions import Sources
 from model.gpt2 import GPT2
-from model.interventions import Sources
 from tests.naive import Naive
 from tests.tiny import TINY, random_model, sources_of
 

@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 
 from model.components import Component, Kind
-from model.interventions import Ablate, Change, Mode, Patch, Span
+from model.edits.interventions import Ablate, Change, Mode, Patch, Span
 from model.metrics import Metric, Quantity
 from tests.tiny import END, TINY
 

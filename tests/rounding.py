@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from model.edits.interventions import Change, as_hook
 from model.gpt2 import GPT2, LayerNorm, Projection
-from model.interventions import Change, as_hook
 from model.metrics import Metric
 from model.sites import Site, compose
 from model.trace import Trace

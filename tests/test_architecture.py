@@ -67,7 +67,7 @@ def test_libraries_print_nothing_and_ask_neither_environment_nor_clock_nor_devic
 def test_the_engine_alone_owns_a_loaded_model() -> None:
     loading = {file for file, name in names() if top(file) == "tdb_tui" and name == "load_model"}
     # the doctor loads one to see that it can, and lets it go
-    assert loading - {"tdb_tui/doctor.py"} == {"tdb_tui/engine.py"}
+    assert loading - {"tdb_tui/machine/doctor.py"} == {"tdb_tui/engine.py"}
 
 
 def test_the_batch_and_the_screen_do_not_know_each_other() -> None:

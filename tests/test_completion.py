@@ -2,8 +2,8 @@
 
 import pytest
 
-from tdb_tui.completion import Completion, complete
-from tdb_tui.registry import Registry
+from tdb_tui.language.completion import Completion, complete
+from tdb_tui.language.registry import Registry
 from tdb_tui.replies import Reply
 
 

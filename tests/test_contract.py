@@ -15,19 +15,31 @@ from tdb_tui.commands import execute, registry
 from tdb_tui.contract import ENTRY, RESULTS
 from tdb_tui.documentation import DOCS, pages
 from tdb_tui.engine import Engine
-from tdb_tui.output import as_json
+from tdb_tui.files.output import as_json
 from tests.naive import Naive
 from tests.sessions import MERGED, ODD, SHAPE, begin, do, load, write_model, write_vocabulary
 from tests.tiny import random_model
 
 COMMANDS = (
-    "args", "logits", "logits @3 4", "rank", "rank all by direct -n 0", "rank pairs @END -n 3", "lens", "lens @2", "attn L1H2",
-    "ablate L0H1 ;; ablate M1@END value 0.3", "patch L2H1@END from B", "print ld", "print 1 == 1", "print kind", "print L0H1@END",
-    "next", "n 3", "step", "s 2", "return", "until", "until A3", "jump A1", "continue", "rn", "rs", "rc", "top L1H1",
-    "token @3", "generate 3", "undo", "redo", "trace L1H2@END via v",
+    "args", "logits", "logits @3 4", "rank", "rank all by direct -n 0", "rank pairs @END -n 3", "rank all per layer",
+    "compare heads against base -n 3", "strips by direct", "lens", "lens @2", "attn L1H2",
+    "ablate L0H1 ;; ablate M1@END value 0.3", "patch L2H1@END from B", "repair", "roles", "estimates -n 2 --steps 2", "print ld", "print 1 == 1", "print kind", "print L0H1@END",
+    "next", "n 3", "step", "s 2", "return", "until", "until A3", "jump A1", "continue", "rn", "rs", "rc", "top L1H1", "ov L1H1", "qk L1H1", "compose L2H1",
+    "why L2H1@END", "feeds L0H1@END", "feeds into L2H1@END via k", "drives N0.5", "upstream -d 1", "fold 0.0", "view tree", "circuit add L0H1", "circuit show",
+    "token @3", "generate 3", "undo", "redo", "trace L1H2@END via v", "verify -n 1", "edge ablate L0H1 -> L2H1.q", "path L0H1 -> U mlps",
+    "edits", "checkpoint it", "diff base now", "assert 1 == 1", "commands",
+    "sweep ablate heads", "sweep patch pairs L2H1",
+    "freeze ln", "steer N1.5@END = 2", "align", "swap",
 )  # fmt: skip
+SETS = ("prompts", "over")
+"Tried on a set of their own, in tests/test_prompt_sets.py."
+TURNED = ("whynot",)
+"Tried where the answer can be turned over, in tests/test_whynot.py."
 MOVING = ("step", "return", "until", "continue", "jump", "rn", "rs", "rc")
-ROW = {"node", "kind", "layer", "index", "pos", "key", "act", "write_norm", "direct", "total", "measured"}
+ROW = {
+    "node", "kind", "layer", "index", "pos", "key", "act", "write_norm", "direct", "total", "measured", "patched",
+    "count",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +74,7 @@ def test_every_answer_holds_the_keys_of_the_contract(engine: Engine) -> None:
         name = registry.find(entry["cmd"].split()[0]).name
         seen.add(name)
         assert set(RESULTS["next" if name in MOVING else name]) <= set(entry["result"]), entry["cmd"]
-    assert seen == set(RESULTS) | set(MOVING)
+    assert seen | {*SETS, *TURNED} == set(RESULTS) | set(MOVING)
 
 
 def test_a_failure_holds_an_error_and_no_result(engine: Engine) -> None:
@@ -87,13 +99,16 @@ def test_the_values_have_the_types_of_the_contract(engine: Engine) -> None:
     assert {" Mary", " John"} <= {row["token"] for row in answer["logits @3 4"]["rows"]}
     assert answer["logits @3 4"]["pos"] == 3
     for row in answer["rank all by direct -n 0"]["rows"] + answer["rank pairs @END -n 3"]["rows"]:
-        assert set(row) == ROW and isinstance(row["pos"], int)
+        assert set(row) == ROW and isinstance(row["pos"], int) and row["count"] == 1
         assert row["measured"] is None or isinstance(row["measured"], float)
         assert row["kind"] in ("embed", "head", "pair", "attn", "mlp", "neuron", "bias")
         assert (row["key"] is None) == (row["kind"] != "pair")
     assert {row["layer"] for row in answer["rank all by direct -n 0"]["rows"] if row["kind"] == "embed"} == {
         None
     }
+    for row in answer["rank all per layer"]["rows"]:
+        assert set(row) == ROW and row["act"] is row["write_norm"] is None and row["count"] >= 1
+        assert row["kind"] in ("layer", "embed", "bias")
     assert set(answer["rank"]["balance"]) == {"rows", "biases", "rest", "sum", "target", "difference"}
     assert [row["line"] for row in answer["lens"]["rows"]] == [
         "E",

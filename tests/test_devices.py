@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tdb_tui.devices import (
+from tdb_tui.machine.devices import (
     ComputeError,
     DeviceError,
     compute_errors,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tdb_tui import doctor, models
+from tdb_tui.machine import doctor, models
 
 
 @pytest.fixture(autouse=True)

@@ -95,6 +95,8 @@ def test_runs_are_kept_within_the_bound_and_made_again_when_needed(engine: Engin
             do(session, f"ablate L{layer}H{head}")
             values.append(session.snapshot.now.value)
             assert sum(trace.nbytes for trace in small._traces.values()) <= 4 * one
+            kept = [id(trace) for trace in small._traces.values()]
+            assert all(id(reading.trace) in kept for reading in small._readings.values())
     for value in reversed(values[:-1]):
         do(session, "undo")
         assert session.snapshot.now.value == value

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tdb_tui.errors import CommandError
-from tdb_tui.evaluation import NodeText, Value, evaluate
-from tdb_tui.expressions import parse_expression
-from tdb_tui.syntax import (
+from tdb_tui.language.evaluation import NodeText, Value, evaluate
+from tdb_tui.language.expressions import parse_expression
+from tdb_tui.language.syntax import (
     COMPARISONS,
     FUNCTIONS,
     NAMES,

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.interventions import Span
+from model.edits.interventions import Span
 from tdb_tui.errors import CommandError
-from tdb_tui.parsing import Call, parse_line, quote, unquote
-from tdb_tui.positions import resolve_position, resolve_span
+from tdb_tui.language.parsing import Call, parse_line, quote, unquote
+from tdb_tui.language.positions import resolve_position, resolve_span
 
 OPTIONS = {"json": False, "out": True, "n": True, "all": False}
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from tdb_tui import models
-from tdb_tui.models import Found, ModelNotFound, find_model, where_looked
+from tdb_tui.machine import models
+from tdb_tui.machine.models import Found, ModelNotFound, find_model, where_looked
 
 FILES = ("config.json", "model.safetensors", "vocab.json", "merges.txt")
 
@@ -118,11 +118,11 @@ def test_where_it_looked_says_what_is_there(cache: Path) -> None:
 
 
 def test_finding_a_model_imports_no_torch(tmp_path: Path) -> None:
-    program = "import sys\nfrom tdb_tui.models import *\ntry: find_model()\nexcept ModelNotFound: pass\n"
-    program += (
-        "from tdb_tui import devices, pull, doctor\nprint('torch' in sys.modules, 'textual' in sys.modules)"
+    program = (
+        "import sys\nfrom tdb_tui.machine.models import *\ntry: find_model()\nexcept ModelNotFound: pass\n"
     )
-    environment = {"PATH": "", "HF_HOME": str(tmp_path), "PYTHONPATH": str(Path(models.__file__).parents[1])}
+    program += "from tdb_tui.machine import devices, pull, doctor\nprint('torch' in sys.modules, 'textual' in sys.modules)"
+    environment = {"PATH": "", "HF_HOME": str(tmp_path), "PYTHONPATH": str(Path(models.__file__).parents[2])}
     done = subprocess.run(
         [sys.executable, "-c", program],
         env=environment,

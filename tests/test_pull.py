@@ -16,7 +16,7 @@ import torch
 from model.gpt2 import GPT2, Config
 from model.vocabulary import BYTE_OF
 from model.weights import load_model, save_model
-from tdb_tui import pull as pulling
+from tdb_tui.machine import pull as pulling
 
 COMMIT = "a" * 40
 
@@ -125,7 +125,7 @@ def hub(checkpoint: dict[str, bytes]) -> Iterator[Hub]:
 
 PROGRAM = """
 import sys
-from tdb_tui.pull import PullError, draw_bar, pull
+from tdb_tui.machine.pull import PullError, draw_bar, pull
 try:
     print(pull(sys.argv[1], progress=draw_bar()))
 except PullError as error:

@@ -11,9 +11,9 @@ import typer.main
 from tdb_tui import cli
 from tdb_tui.commands import execute
 from tdb_tui.engine import load_engine
+from tdb_tui.files.output import as_text
 from tdb_tui.keys import KEYS
-from tdb_tui.models import DEMO
-from tdb_tui.output import as_text
+from tdb_tui.machine.models import DEMO
 from tdb_tui.session import Session, start
 
 UPDATE = bool(os.environ.get("TDB_UPDATE"))

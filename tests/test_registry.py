@@ -4,8 +4,8 @@ import pytest
 
 from tdb_tui.commands import registry as real
 from tdb_tui.errors import CommandError
-from tdb_tui.parsing import parse_line
-from tdb_tui.registry import Registry, Repeat
+from tdb_tui.language.parsing import parse_line
+from tdb_tui.language.registry import Registry, Repeat
 from tdb_tui.replies import Reply
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tdb_tui.commands import execute
 from tdb_tui.engine import Engine
 from tdb_tui.errors import CommandError
-from tdb_tui.output import write_whole
+from tdb_tui.files.output import write_whole
 from tdb_tui.session import Session
 from tests.sessions import ODD, begin, do, fail, load, said, write_model
 
@@ -252,7 +252,7 @@ def test_the_report_and_the_ranking_are_exported(engine: Engine) -> None:
     session = begin(engine)
     do(session, "rank heads by direct", "export r.csv", "export r.json", "export r.txt", "export r.md")
     header, *rows = Path("r.csv").read_text().splitlines()
-    assert header == "node,kind,layer,index,pos,key,act,write_norm,direct,total,measured"
+    assert header == "node,kind,layer,index,pos,key,act,write_norm,direct,total,measured,patched,count"
     ranked = do(session, "rank -n 0").result
     assert len(rows) == len(ranked["rows"]) and json.loads(Path("r.json").read_text()) == ranked
     assert float(rows[0].split(",")[8]) == ranked["rows"][0]["direct"]

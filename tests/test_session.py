@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -144,3 +145,14 @@ def test_a_token_is_meant_as_it_follows_the_prompt_and_a_note_says_so(engine: En
     ids, notes = resolve_tokens(engine.tokenizer, ["Mary"], "target", "")
     assert engine.tokenizer.text(ids[0]) == " Mary"
     assert notes == ["'Mary' has no leading space; using ' Mary'"]
+
+
+def test_the_lens_at_another_token_is_that_of_a_metric_read_there(engine: Engine) -> None:
+    session = begin(engine)
+    do(session, "ablate BU@END", "token @4")
+    there = begin(engine)
+    do(there, "ablate BU@END", "set metric logit_diff @4")
+    moved, own = session.snapshot.now.asked(), there.snapshot.now.asked()
+    np.testing.assert_array_equal(moved.through_lens(4), own.through_lens())
+    np.testing.assert_array_equal(moved.inside(5, 4).value, own.inside(5, 4).value)
+    assert abs(moved.through_lens(4)[-1] - moved.through_lens(session.state.end)[-1]) > 1e-3

@@ -41,11 +41,12 @@ def test_rows_and_biases_of_a_frame_add_up_to_it(session: Session, line: str) ->
 
 def test_a_frame_is_traced_for_the_one_before_and_the_trail_is_walked(session: Session) -> None:
     values = [session.snapshot.now.value]
-    for line in ("trace L3H2@END<John#1 via q", "trace L1H0@END via v", "trace E@0"):
-        if line == "trace E@0":
-            assert "cannot be traced" in fail(session, line).error.message  # pyright: ignore[reportOptionalMemberAccess]
-        else:
-            values.append(do(session, line).result["value"])
+    for line in ("trace L3H2@END<John#1 via q", "trace L1H0@END via v"):
+        values.append(do(session, line).result["value"])
+    ended = do(session, "trace E@3")
+    assert ended.result["token"]["pos"] == session.state.pos == 3
+    assert ended.lines[0].startswith("the trail ends at token 3, ") and ended.lines[0].count(" < ") == 3
+    assert len(session.state.frames) == 2, "an embedding pushes no frame"
     assert [do(session, "up").result["value"], do(session, "up").result["value"]] == values[1::-1]
     assert fail(session, "up").error.message == "Oldest frame"  # pyright: ignore[reportOptionalMemberAccess]
     assert do(session, "down 2").result["value"] == values[2]

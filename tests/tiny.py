@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from model.components import Component, Kind
+from model.edits.interventions import Ablate, Change, Mode, Patch, Sources, Span, Where
 from model.gpt2 import GPT2, Config
-from model.interventions import Ablate, Change, Mode, Patch, Sources, Span, Where
 from model.metrics import Metric, Quantity
 from model.trace import record
 

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model import attribution
-from model.attribution import Gradients
 from model.components import Kind, Node
+from model.edits.interventions import Change
+from model.effects import attribution
+from model.effects.attribution import Gradients
 from model.gpt2 import GPT2
-from model.interventions import Change
 from model.metrics import Metric
 from model.nodes import NodeTable, joined
 from model.sites import Hook, Site

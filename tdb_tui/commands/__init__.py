@@ -5,44 +5,104 @@ import time
 from dataclasses import dataclass, replace
 
 from model.tokenizer import printable
-from tdb_tui.arguments import file_path
 from tdb_tui.commands import (
+    ablating,
+    aligning,
+    asserting,
+    attending,
     changing,
+    checkpointing,
     circuits,
+    comparing,
+    differing,
+    drafting,
+    edging,
+    estimating,
+    feeding,
+    flipping,
+    folding,
+    freezing,
+    generating,
+    heads,
     helping,
     inspecting,
     keeping,
+    over,
+    patching,
+    paths,
+    predicting,
+    prompting,
     python,
     ranking,
+    repairing,
+    roles,
     running,
     setting,
+    stacking,
+    steering,
     stops,
+    strips,
+    sweeping,
+    targeting,
+    tokens,
     tracing,
+    verifying,
 )
 from tdb_tui.commands.table import registry
-from tdb_tui.devices import ComputeError, compute_errors
 from tdb_tui.errors import CommandError, ComputeFailed, Interrupted
-from tdb_tui.output import result_json, write_reply
-from tdb_tui.parsing import Call, Word, parse_line
+from tdb_tui.files.output import result_json, write_reply
+from tdb_tui.language.arguments import file_path
+from tdb_tui.language.parsing import Call, Word, parse_line
+from tdb_tui.machine.devices import ComputeError, compute_errors
 from tdb_tui.replies import Reply
 from tdb_tui.session import Session
 
 MODULES = (
     running,
     stops,
+    asserting,
     inspecting,
+    predicting,
+    generating,
+    tokens,
+    heads,
     ranking,
+    comparing,
+    differing,
+    strips,
     tracing,
     circuits,
+    folding,
+    attending,
+    flipping,
+    feeding,
+    estimating,
+    repairing,
+    roles,
+    verifying,
+    prompting,
+    over,
+    ablating,
+    patching,
+    freezing,
+    steering,
+    aligning,
     changing,
+    edging,
+    paths,
+    stacking,
+    checkpointing,
+    sweeping,
+    targeting,
     setting,
+    drafting,
     keeping,
     python,
     helping,
 )
 "Imported for the commands they add."
 
-JOURNALED = ("quit", "save", "load", "source", "export", "help", "apropos", "history", "info", "show")
+JOURNALED = ("quit", "save", "keep", "load", "source", "export", "help", "apropos", "history", "info", "show")
 "Commands that are no part of the session as a script, when saved."
 
 _HARMLESS = re.compile("[ -~→⊢↵⇥·ΔΣ█▒–]*")
@@ -105,7 +165,7 @@ def execute_call(session: Session, call: Call) -> Done:
                 write_reply(reply, file_path(Word(option.value or "", option.col)))
         if call.has("json"):
             reply = replace(reply, lines=(result_json(reply),))
-        if command.name not in JOURNALED:
+        if command.name not in JOURNALED and reply.script != "":
             session.done.append(reply.script or call.text)
     except CommandError as failed:
         error, interrupted = failed, failed.code == INTERRUPTED

@@ -1,14 +1,15 @@
 """Help from the table of commands, the history, and the way out."""
 
 from model.addresses import AddressError, parse_component
-from tdb_tui.arguments import at_most, integer
+from tdb_tui.commands.checkpointing import checkpoint_rows
 from tdb_tui.commands.inspecting import print_
 from tdb_tui.commands.stops import stop_rows
 from tdb_tui.commands.table import command, registry
 from tdb_tui.errors import CommandError, did_you_mean
 from tdb_tui.formats import metric_text, signed
-from tdb_tui.parsing import Call
-from tdb_tui.registry import Command
+from tdb_tui.language.arguments import at_most, integer
+from tdb_tui.language.parsing import Call
+from tdb_tui.language.registry import Command
 from tdb_tui.replies import Reply, columns
 from tdb_tui.session import Session
 from tdb_tui.topics import TOPICS
@@ -16,7 +17,7 @@ from tdb_tui.topics import TOPICS
 GROUPS = ("running", "stops", "seeing", "tracing", "changing", "keeping", "help")
 "In the order in which a newcomer needs them."
 
-INFO = ("interventions", "stops", "display", "prompt", "model", "history", "config")
+INFO = ("interventions", "checkpoints", "stops", "display", "prompt", "model", "history", "config")
 
 
 @command(
@@ -73,7 +74,7 @@ def history(session: Session, call: Call) -> Reply:
 
 @command(
     "info",
-    usage="interventions|stops|display|prompt|model|history|config|NODE",
+    usage="interventions|checkpoints|stops|display|prompt|model|history|config|NODE",
     group="seeing",
     complete=("info", "node"),
     examples=("info interventions", "info model"),
@@ -133,8 +134,11 @@ def _info_rows(session: Session, topic: str) -> list[tuple[str, ...]]:
     match topic:
         case "interventions":
             return [
-                (f"i{edit.number}", "*" if edit.enabled else "-", edit.text) for edit in state.inputs.edits
+                (f"i{edit.number}", "*" if edit.enabled else "-", edit.text, edit.name)
+                for edit in state.inputs.edits
             ]
+        case "checkpoints":
+            return checkpoint_rows(session)
         case "stops":
             return stop_rows(snapshot)
         case "display":

@@ -1,28 +1,23 @@
-"""Looking at the recorded pass: where it stands, what is in it, what the model would say."""
+"""Looking at the recorded pass: where it stands and what is in it."""
 
 import re
 from dataclasses import replace
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from model.addresses import AddressError, parse_components, split_node
 from model.components import Kind, Node
 from tdb_tui import lines
-from tdb_tui.arguments import at_most, integer, node_word, one_component, one_node, option_integer, position
 from tdb_tui.commands.table import command
 from tdb_tui.commands.tracing import frame_lines, frame_text
 from tdb_tui.errors import CommandError
 from tdb_tui.formats import metric_text, node_label, plain, probability, quoted, signed, token_label
-from tdb_tui.listing import listing
-from tdb_tui.parsing import Call, Word
-from tdb_tui.promoted import promoted
-from tdb_tui.registry import Repeat
+from tdb_tui.language.arguments import at_most, integer, node_word, one_component, one_node, position
+from tdb_tui.language.parsing import Call, Word
+from tdb_tui.language.registry import Repeat
 from tdb_tui.replies import Reply, columns, note
 from tdb_tui.scope import measures, shown, value_of
 from tdb_tui.session import Session, Snapshot
 from tdb_tui.stepping import finished
+from tdb_tui.tables.listing import listing
 
 
 @command("where", "w", "bt", group="seeing", repeat=Repeat.LITERAL, examples=("where", "n 2 ;; w"))
@@ -52,7 +47,8 @@ def where(session: Session, call: Call) -> Reply:
 def list_(session: Session, call: Call) -> Reply:
     """The lines of the pass with what each adds to the metric, read at the token cursor through the lens.
 
-    `->` is the next line, `B` a breakpoint (`o` a disabled one), `*` an edit, `>>` the largest change of the pass.
+    `->` is the next line, `B` a breakpoint (`o` a disabled one), `*` an edit, `C` part of the circuit in use, `>>` the
+    largest change of the pass.
     """
     rows = listing(session.snapshot)
     if call.args:
@@ -134,68 +130,6 @@ def print_(session: Session, call: Call) -> Reply:
 
 
 @command(
-    "logits",
-    "lg",
-    usage="[@POS] [N]",
-    group="seeing",
-    repeat=Repeat.CONTINUE,
-    complete=("pos",),
-    examples=("logits", "logits @END 5"),
-)
-def logits(session: Session, call: Call) -> Reply:
-    """The most likely next tokens, the targets and distractors always among them."""
-    at_most(call, 2)
-    snapshot = session.snapshot
-    pos, count = _place_and_count(snapshot, call, 10)
-    rows = _likely(snapshot, pos, count)
-    return Reply(likely_rows(snapshot, pos, count), {"pos": pos, "rows": rows}, view="next")
-
-
-def likely_rows(snapshot: Snapshot, pos: int, count: int) -> tuple[str, ...]:
-    """The most likely tokens after `pos` as text."""
-    metric = snapshot.state.inputs.metric
-    base = snapshot.base.logits(pos)
-    cells = [("rank", "token", "p", "logit", "Δ base", "")]
-    for row in _likely(snapshot, pos, count):
-        token = row["id"]
-        role = "target" if token in metric.targets else "distractor" if token in metric.distractors else ""
-        delta = signed(row["logit"] - float(base[token]))
-        name, p = quoted(snapshot.tokenizer, token), probability(row["prob"])
-        cells.append((str(row["rank"]), name, p, f"{row['logit']:.2f}", delta, role))
-    return columns(cells, "r-rrr-")
-
-
-@command("lens", usage="[@POS]", group="seeing", complete=("pos",), examples=("lens", "lens @END"))
-def lens(session: Session, call: Call) -> Reply:
-    """What the model would say after each line if the rest were left out (logit lens), one row a line."""
-    at_most(call, 1)
-    snapshot = session.snapshot
-    pos = position(snapshot, call.args[0]) if call.args else snapshot.state.pos
-    read, deltas = snapshot.now.lens(pos), snapshot.now.deltas(pos)
-    cells = [("line", "lens", "Δ", "rank", "top")]
-    rows: list[dict[str, object]] = []
-    for line in range(lines.count(snapshot.n_layer)):
-        name = lines.name(line, snapshot.n_layer)
-        rank = int(read.target_rank[line]) + 1
-        tokens = [snapshot.tokenizer.text(int(token)) for token in read.top[line]]
-        top = " ".join(
-            f"{quoted(snapshot.tokenizer, int(token))} {probability(float(p))}"
-            for token, p in zip(read.top[line], read.top_prob[line], strict=True)
-        )
-        cells.append((name, signed(float(read.value[line])), signed(float(deltas[line])), str(rank), top))
-        rows.append(
-            {
-                "line": name,
-                "ld": float(read.value[line]),
-                "delta": float(deltas[line]),
-                "target_rank": rank,
-                "top": tokens,
-            }
-        )
-    return Reply(columns(cells, "-rrr-"), {"pos": pos, "rows": rows})
-
-
-@command(
     "attn",
     usage="HEAD [@POS]",
     group="seeing",
@@ -235,38 +169,6 @@ def attn(session: Session, call: Call) -> Reply:
 
 
 @command(
-    "top",
-    usage="NODE [-n N]",
-    group="seeing",
-    options={"n": True},
-    complete=("node",),
-    examples=("top L1H3@END", "top M0@END -n 5"),
-)
-def top(session: Session, call: Call) -> Reply:
-    """Tokens whose logits a node pushes up and down, in logits: its write through the frozen final layer norm."""
-    if not call.args:
-        raise CommandError("top of which node: top L1H3@END", code="missing-argument")
-    at_most(call, 1)
-    node = one_node(session.snapshot, call.args[0])
-    count = option_integer(call, "n", 10, "a count", least=1)
-    effect = promoted(session.snapshot.now, node)
-    order = (-effect).argsort(kind="stable")
-    tokenizer = session.snapshot.tokenizer
-    up, down = [int(t) for t in order[:count]], [int(t) for t in order[::-1][:count]]
-    cells = [("up", "logits", "down", "logits")]
-    for a, b in zip(up, down, strict=True):
-        cells.append(
-            (quoted(tokenizer, a), signed(float(effect[a])), quoted(tokenizer, b), signed(float(effect[b])))
-        )
-    both = {"up": up, "down": down}
-    rows = {
-        side: [{"token": tokenizer.text(t), "id": t, "effect": float(effect[t])} for t in ids]
-        for side, ids in both.items()
-    }
-    return Reply(columns(cells, "-r-r"), {"node": str(node), **rows})
-
-
-@command(
     "token", usage="[@POS|+N|-N]", group="seeing", complete=("pos",), examples=("token @END", "token @2")
 )
 def token(session: Session, call: Call) -> Reply:
@@ -281,26 +183,6 @@ def token(session: Session, call: Call) -> Reply:
     pos = min(max(pos, 0), state.end)
     session.go(replace(state, pos=pos))
     return note(f"token {pos}: {quoted(snapshot.tokenizer, state.inputs.prompt.tokens[pos])}", pos=pos)
-
-
-def _likely(snapshot: Snapshot, pos: int, count: int) -> list[dict[str, Any]]:
-    """The `count` most likely tokens after `pos`, then targets and distractors that are not among them."""
-    logits, metric = snapshot.now.logits(pos), snapshot.state.inputs.metric
-    order = (-logits).argsort(kind="stable")
-    rank = order.argsort(kind="stable") + 1
-    tokens = dict.fromkeys([*map(int, order[:count]), *metric.targets, *metric.distractors])
-    logprob = _log_softmax(logits)
-    return [
-        {
-            "token": snapshot.tokenizer.text(token),
-            "id": token,
-            "logit": float(logits[token]),
-            "logprob": float(logprob[token]),
-            "prob": float(np.exp(logprob[token])),
-            "rank": int(rank[token]),
-        }
-        for token in tokens
-    ]
 
 
 def _as_node(snapshot: Snapshot, word: Word) -> Node | None:
@@ -349,22 +231,6 @@ def _measured(snapshot: Snapshot, node: Node) -> Reply:
         "total": found.total,
     }
     return Reply(tuple(said), {"value": value})
-
-
-def _place_and_count(snapshot: Snapshot, call: Call, count: int) -> tuple[int, int]:
-    """`@POS N`, in either order; the token cursor and `count` where they are not given."""
-    pos = snapshot.state.pos
-    for word in call.args:
-        if word.text.startswith("@"):
-            pos = position(snapshot, word)
-        else:
-            count = integer(word, "a position (@END) or a count", least=1)
-    return pos, count
-
-
-def _log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    shifted = logits - logits.max()
-    return shifted - np.log(np.exp(shifted).sum())
 
 
 def _key_label(snapshot: Snapshot, pos: int) -> str:

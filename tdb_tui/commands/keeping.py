@@ -4,19 +4,20 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tdb_tui.arguments import at_most, file_path
 from tdb_tui.commands.ranking import ranked_report
 from tdb_tui.commands.table import command
 from tdb_tui.errors import CommandError
-from tdb_tui.loading import from_json, read_session
-from tdb_tui.output import write_reply, write_whole
-from tdb_tui.parsing import Call
-from tdb_tui.registry import Repeat
+from tdb_tui.files.loading import from_json, read_session
+from tdb_tui.files.output import write_reply, write_whole
+from tdb_tui.files.saving import script, to_json
+from tdb_tui.files.scripting import script_of
+from tdb_tui.files.sourcing import ScriptLine, blocks, script_lines
+from tdb_tui.language.arguments import at_most, file_path
+from tdb_tui.language.parsing import Call
+from tdb_tui.language.registry import Repeat
 from tdb_tui.replies import Reply, note
 from tdb_tui.report import report
-from tdb_tui.saving import script, to_json
 from tdb_tui.session import Session
-from tdb_tui.sourcing import ScriptLine, script_lines
 
 SESSION_FILE = "session.json"
 
@@ -34,7 +35,7 @@ def save(session: Session, call: Call) -> Reply:
     at_most(call, 1)
     path = file_path(call.args[0]) if call.args else Path(SESSION_FILE)
     write_whole(path, to_json(session) + "\n")
-    session.saved = True
+    session.keep()
     return note(f"saved {path}", file=str(path))
 
 
@@ -80,7 +81,7 @@ def source(session: Session, call: Call) -> Reply:
         raise CommandError(f"{path} is running already: a script cannot run itself", code="bad-file")
     session.scripts.append(path.resolve())
     try:
-        return _sourced(session, script_lines(path))
+        return _sourced(session, blocks(script_lines(path)))
     finally:
         session.scripts.pop()
 
@@ -104,14 +105,18 @@ def _sourced(session: Session, script: Iterable[ScriptLine]) -> Reply:
 
 @command(
     "export",
-    usage="FILE.(tdb|json|csv|txt|md)",
+    usage="FILE.(tdb|py|json|csv|txt|md)",
     group="keeping",
     repeat=Repeat.NOTHING,
     complete=("file",),
     examples=("export ioi.tdb", "export report.md"),
 )
 def export(session: Session, call: Call) -> Reply:
-    """Write the session as a script (.tdb), the report (.txt, .md), or the ranked nodes (.json, .csv)."""
+    """Write the session as a script (.tdb), the report (.txt, .md), or the ranked nodes (.json, .csv).
+
+    A .py is a Python script on the libraries alone: it loads the model, makes the edits one by one and prints the
+    metric after each.
+    """
     if not call.args:
         raise CommandError(
             "export to which file: export ioi.tdb, report.md, ranked.csv", code="missing-argument"
@@ -120,6 +125,8 @@ def export(session: Session, call: Call) -> Reply:
     match path.suffix:
         case ".tdb":
             write_whole(path, script(session) + "\n")
+        case ".py":
+            write_whole(path, script_of(session))
         case ".txt":
             write_whole(path, "\n".join(report(session.snapshot)) + "\n")
         case ".md":
@@ -128,7 +135,7 @@ def export(session: Session, call: Call) -> Reply:
             write_reply(ranked_report(session.snapshot), path)
         case suffix:
             raise CommandError(
-                f"cannot write {suffix or 'a file without a suffix'}: .tdb, .json, .csv, .txt or .md",
+                f"cannot write {suffix or 'a file without a suffix'}: .tdb, .py, .json, .csv, .txt or .md",
                 code="bad-file",
             )
     return note(f"wrote {path}", file=str(path))

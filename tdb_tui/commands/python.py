@@ -11,7 +11,7 @@ from model.sites import Site
 from model.tokenizer import printable
 from tdb_tui.commands.table import command
 from tdb_tui.errors import CommandError, Interrupted
-from tdb_tui.parsing import Call
+from tdb_tui.language.parsing import Call
 from tdb_tui.replies import Reply
 from tdb_tui.session import Session
 

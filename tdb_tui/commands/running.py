@@ -7,17 +7,18 @@ from dataclasses import replace
 import numpy as np
 
 from tdb_tui import lines, stepping
-from tdb_tui.arguments import at_most, integer, line_number
 from tdb_tui.commands.table import command
 from tdb_tui.errors import CommandError
 from tdb_tui.formats import probability, quoted, signed
-from tdb_tui.parsing import Call
-from tdb_tui.registry import Repeat
+from tdb_tui.language.arguments import at_most, integer, line_number
+from tdb_tui.language.parsing import Call
+from tdb_tui.language.registry import Repeat
 from tdb_tui.replies import Reply
 from tdb_tui.scope import last_delta, lens_so_far, shown, value_of
 from tdb_tui.session import Session, Snapshot
 from tdb_tui.state import Place
 from tdb_tui.stepping import Motion, finished, moved, rows_inside
+from tdb_tui.stop_commands import carry_out, is_silent
 
 
 @command("next", "n", usage="[COUNT]", group="running", repeat=Repeat.LITERAL, examples=("n", "n 3"))
@@ -42,7 +43,7 @@ def step(session: Session, call: Call) -> Reply:
 def return_(session: Session, call: Call) -> Reply:
     """Finish the opened line."""
     at_most(call, 0)
-    return _arrived(session, stepping.return_(session.snapshot), "--Return-- ")
+    return _arrived(session, call, stepping.return_(session.snapshot), "--Return-- ")
 
 
 @command(
@@ -58,14 +59,14 @@ def until(session: Session, call: Call) -> Reply:
     """Run to a line further on: the next one, a number, or what a line computes.  Stops on the way hold it."""
     at_most(call, 1)
     target = line_number(session.snapshot, call.args[0]) if call.args else None
-    return _arrived(session, stepping.until(session.snapshot, target))
+    return _arrived(session, call, stepping.until(session.snapshot, target))
 
 
 @command("continue", "c", "cont", group="running", repeat=Repeat.LITERAL, examples=("c", "b A3 ;; c"))
 def continue_(session: Session, call: Call) -> Reply:
     """Run to the next stop, or to the end of the pass; from the end, start over."""
     at_most(call, 0)
-    return _arrived(session, stepping.continue_(session.snapshot))
+    return _arrived(session, call, stepping.continue_(session.snapshot))
 
 
 @command("jump", "j", usage="LINE|NODE", group="running", complete=("node",), examples=("j 0", "j A2"))
@@ -111,7 +112,7 @@ def reverse_step(session: Session, call: Call) -> Reply:
 def reverse_continue(session: Session, call: Call) -> Reply:
     """Go back to the stop before this place, or to the start."""
     at_most(call, 0)
-    return _arrived(session, stepping.reverse_continue(session.snapshot))
+    return _arrived(session, call, stepping.reverse_continue(session.snapshot))
 
 
 @command("run", "restart", group="running", examples=("run", "n 3 ;; run"))
@@ -148,18 +149,28 @@ def _repeated(session: Session, call: Call, move: Callable[[Snapshot], Motion]) 
         if motion.stopped_by is not None:
             break
     assert motion is not None  # count is at least 1
-    return _arrived(session, motion)
+    return _arrived(session, call, motion)
 
 
-def _arrived(session: Session, motion: Motion, prefix: str = "") -> Reply:
-    """Commit a movement and say where it led."""
+def _arrived(session: Session, call: Call, motion: Motion, prefix: str = "") -> Reply:
+    """Commit a movement, say where it led, and do what the stops that hold it are told to."""
     before = session.state.place
     snapshot = session.go(moved(session.state, motion))
     said = motion.message.splitlines()
     if motion.place != before:
         said += [prefix + _executed(snapshot)] if motion.place != Place(0) else []
     said += [_finished(snapshot) if finished(snapshot, motion.place) else _here(snapshot)]
-    return Reply((*said, *_displays(session)), _result(session.snapshot, motion.stopped_by))
+    told = ([] if is_silent(motion.held) else said) + _displays(session)
+    result = _result(session.snapshot, motion.stopped_by)
+    if not any(stop.commands for stop in motion.held):
+        return Reply(tuple(told), result)
+    try:
+        ran = carry_out(session, motion.held)
+    except CommandError:
+        session.done.append(call.text)  # the movement stands
+        raise
+    result |= {**(ran.moved or {}), "commands": ran.results}
+    return Reply((*told, *ran.lines), result, quits=ran.quits)
 
 
 def _executed(snapshot: Snapshot) -> str:

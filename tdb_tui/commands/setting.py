@@ -1,40 +1,48 @@
-"""`set` and `show`, and what decides a run beside edits: prompts, targets, the metric, the means."""
+"""`set` and `show`, and what decides a run beside edits and the metric: prompts, positions, the means."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from types import MappingProxyType
 
-from model.attribution import Treatment
-from model.metrics import Metric, Quantity
-from model.tokenizer import printable
-from tdb_tui.arguments import at_most, file_path, integer, option_integer, position
+from model.effects.attribution import Treatment
 from tdb_tui.commands.table import command
+from tdb_tui.commands.targeting import set_metric
 from tdb_tui.errors import CommandError
-from tdb_tui.formats import metric_text, signed
-from tdb_tui.parsing import Call, Word
-from tdb_tui.registry import Repeat
+from tdb_tui.formats import signed
+from tdb_tui.language.arguments import at_most, located, position, position_in_b
+from tdb_tui.language.parsing import Call, Word
+from tdb_tui.language.registry import Repeat
+from tdb_tui.metrics import metric_words
 from tdb_tui.replies import Reply, columns, note
-from tdb_tui.session import Session, fitting, make_metric, read_prompt, resolve_tokens
+from tdb_tui.session import Session, fitting, read_prompt
+from tdb_tui.sets.reference_sets import described, means_named
 from tdb_tui.settings import SETTINGS, find, setting, with_setting
 from tdb_tui.state import Means, State
 
 
 @command(
     "set",
-    usage="NAME VALUE",
+    usage="NAME VALUE [WHAT] [@POS]",
     group="keeping",
     complete=("setting",),
-    examples=("set ablation zero", "set pos IO=2"),
+    examples=("set ablation zero", "set metric activation L1H3@END"),
 )
 def set_(session: Session, call: Call) -> Reply:
     """Change a setting; `show` lists them.
 
-    set metric logprob        the number under study: logit_diff, logit, logit_minus_mean, logprob, prob
+    set metric logprob        the number under study, of the target tokens: logit_diff, logit, logit_minus_mean,
+                              logprob or prob; read at END, or where `@POS` says
+    set metric kl             how far edits take the next token: KL(baseline || now), in nats, 0 without edits
+    set metric direction Mary - John at A3    residual stream before a line, along unembedding rows or a vector:
+                              direction FILE at M2 @4 (.npy, .safetensors); no layer norm, at U if no line is named
+    set metric activation N1.5@END    a neuron after gelu; activation L1H2@END<Mary, a head's attention to a token
+                              (to what it reads most, if no key is named); editing the part itself comes after it
     set ln all                layer norms whose scale the total effect holds: target (what reads), all, none
     set means positions       mean ablation uses the mean over this prompt's tokens
-    set means FILE            ... over a file of prompts, one a line: per position where all are as long as the prompt
-    set pos IO=2              a name for a position
+    set means FILE            ... over prompts, one a line: per position where all are as long as the prompt
+    set means ioi:100 counterfactuals per template    over examples, of `prompts` (set), a generator or a .jsonl file:
+                              those of the prompt's own template, position by position; per role matches tokens by
+                              role.  What no prompt has a counterpart of gets the mean over all their tokens
+    set pos IO=2              a name for a position; set pos B.IO=4 for one of prompt B
     """
     if not call.args:
         return _shown(session.state)
@@ -42,11 +50,11 @@ def set_(session: Session, call: Call) -> Reply:
     if len(call.args) < 2:
         raise CommandError(f"set {name} to what: {find(name).help}", code="missing-argument")
     value = call.args[1]
-    if name != "pos":
+    if name not in ("pos", "metric", "means"):
         at_most(call, 2)
     match name:
         case "metric":
-            return _set_metric(session, call, value)
+            return set_metric(session, call)
         case "ln":
             return _set_ln(session, call, value)
         case "means":
@@ -107,112 +115,6 @@ def prompt(session: Session, call: Call) -> Reply:
     )
 
 
-@command(
-    "target",
-    usage="TOK[,TOK...]",
-    group="changing",
-    repeat=Repeat.NOTHING,
-    complete=("token",),
-    examples=("target Mary", 'target " Mary" " Anna"'),
-)
-def target(session: Session, call: Call) -> Reply:
-    """The tokens whose logit is under study, as one mean."""
-    return _set_tokens(session, call, "target")
-
-
-@command(
-    "distractor",
-    usage="[TOK[,TOK...]]",
-    group="changing",
-    repeat=Repeat.NOTHING,
-    complete=("token",),
-    examples=("distractor John", "distractor"),
-)
-def distractor(session: Session, call: Call) -> Reply:
-    """The tokens to compare with; none leaves the target's logit alone."""
-    return _set_tokens(session, call, "distractor")
-
-
-@command(
-    "generate",
-    usage="[COUNT]",
-    group="seeing",
-    options={"temperature": True, "top-k": True, "seed": True},
-    examples=("generate 5", "generate 8 --temperature 0.8 --seed 1"),
-)
-def generate(session: Session, call: Call) -> Reply:
-    """Go on with the prompt under the edits in force: the most likely tokens, or sampled ones with --temperature."""
-    at_most(call, 1)
-    count = integer(call.args[0], "a count of tokens", least=1) if call.args else 20
-    tokens = list(
-        session.engine.generate(
-            session.state.inputs,
-            count,
-            temperature=_temperature(call.option("temperature") or "0"),
-            top_k=option_integer(call, "top-k", 0, "a number of tokens", least=1) or None,
-            seed=option_integer(call, "seed", 0, "a seed") % (1 << 63),
-        )
-    )
-    tokenizer = session.snapshot.tokenizer
-    text = tokenizer.decode(tokens)
-    return Reply((printable(text),), {"tokens": tokens, "text": text})
-
-
-def _temperature(text: str) -> float:
-    try:
-        found = float(text)
-    except ValueError:
-        found = -1.0
-    if not 0 <= found < float("inf"):
-        raise CommandError(f"temperature {text!r} isn't a number of 0 or more", code="bad-number")
-    return found
-
-
-def _set_tokens(session: Session, call: Call, what: str) -> Reply:
-    inputs = session.state.inputs
-    words = list(_token_words(call))
-    ids, notes = resolve_tokens(session.snapshot.tokenizer, words, what, inputs.prompt.text)
-    old = inputs.metric
-    targets, distractors = (ids, old.distractors) if what == "target" else (old.targets, ids)
-    if not targets:
-        raise CommandError("target needs a token: target Mary", code="missing-argument")
-    metric = make_metric(targets, distractors, old.pos)
-    if old.quantity in (Quantity.LOGPROB, Quantity.PROB) or (
-        old.quantity in (Quantity.LOGIT, Quantity.LOGIT_MINUS_MEAN) and old.distractors
-    ):
-        metric = replace(metric, quantity=old.quantity)  # it was asked for
-    return _with_metric(session, metric, call.text, tuple(notes))
-
-
-def _token_words(call: Call) -> Iterator[str]:
-    """What was typed, token by token: commas separate them and quotes hold them; words without either are one."""
-    bare: list[str] = []
-    for word in (*call.args, None):
-        if word is not None and not word.quoted:
-            bare.append(word.text)
-            continue
-        if bare:
-            yield from (part.strip() for part in " ".join(bare).strip(",").split(","))
-            bare = []
-        if word is not None:
-            yield word.text
-
-
-def _set_metric(session: Session, call: Call, value: Word) -> Reply:
-    with_setting(session.state, "metric", value.text)  # for its complaint: the metric is kept with the inputs
-    quantity, old = Quantity(value.text), session.state.inputs.metric
-    if quantity is Quantity.LOGIT_DIFF and not old.distractors:
-        raise CommandError("logit_diff needs a distractor: distractor John", code="bad-setting")
-    return _with_metric(session, replace(old, quantity=quantity), call.text)
-
-
-def _with_metric(session: Session, metric: Metric, text: str, warnings: tuple[str, ...] = ()) -> Reply:
-    session.change(replace(session.state.inputs, metric=metric), text)
-    label = metric_text(metric, session.snapshot.tokenizer, session.state.end)
-    value = session.snapshot.now.value
-    return Reply((f"{label}: {signed(value)}",), {"value": value}, warnings)
-
-
 def _set_ln(session: Session, call: Call, value: Word) -> Reply:
     with_setting(session.state, "ln", value.text)  # for its complaint: it is kept with the inputs
     session.change(replace(session.state.inputs, treatment=Treatment(value.text)), call.text)
@@ -223,59 +125,44 @@ def _set_ln(session: Session, call: Call, value: Word) -> Reply:
 def _set_means(session: Session, call: Call, value: Word) -> Reply:
     inputs = session.state.inputs
     if value.text in ("positions", "none"):
+        at_most(call, 2)
         means = Means("positions") if value.text == "positions" else None
     else:
-        prompts = tuple(
-            read_prompt(session.engine, line, inputs.prompt.bos) for line in _prompt_lines(file_path(value))
-        )
-        means = Means(value.text, prompts)
+        means = means_named(session.snapshot, call.args[1:])
+    if means is not None and means.per and not inputs.prompt.roles:
+        roles = tuple(session.state.roles.items())  # the user's own, which tokens are matched by
+        inputs = replace(inputs, prompt=replace(inputs.prompt, roles=roles))
     snapshot = session.change(replace(inputs, means=means), call.text)
-    return note(f"means are taken over {_means_text(session.state, means)}", value=snapshot.now.value)
-
-
-def _means_text(state: State, means: Means | None) -> str:
-    if means is None:
-        return "nothing: mean ablation is off"
-    if not means.prompts:
-        first = ", without the first" if state.inputs.prompt.bos else ""
-        return f"the tokens of the prompt itself{first}"
-    lengths = {len(prompt.tokens) for prompt in means.prompts}
-    each = (
-        "position by position"
-        if lengths == {len(state.inputs.prompt.tokens)}
-        else "all their tokens together"
-    )
-    return f"{len(means.prompts)} prompts, {each}"
-
-
-def _prompt_lines(path: Path) -> list[str]:
-    try:
-        found = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except OSError as error:
-        raise CommandError(
-            f"cannot read {path}: {(error.strerror or 'it is no text file').lower()}", code="no-file"
-        ) from None
-    except UnicodeDecodeError:
-        raise CommandError(f"cannot read {path}: it is not UTF-8 text", code="no-file") from None
-    if not found:
-        raise CommandError(f"{path} holds no prompts: one a line was expected", code="no-file")
-    return found
+    return note(f"means are taken over {described(means, inputs.prompt)}", value=snapshot.now.value)
 
 
 def _set_pos(session: Session, call: Call) -> Reply:
-    name, _, where = call.rest(1).text.partition("=")
-    if not name.strip().isidentifier() or not where.strip():
-        raise CommandError(
-            "a name and a position are needed: set pos IO=2", "bad-setting", col=call.args[1].col
-        )
-    if name.strip() in ("START", "END"):
-        raise CommandError(
-            f"{name.strip()} is taken: choose another name", "bad-setting", col=call.args[1].col
-        )
-    at = position(session.snapshot, Word(where.strip().strip("\"'"), call.args[1].col, False))
-    roles = MappingProxyType({**session.state.roles, name.strip(): at})
+    """A name for a token: of prompt B where it begins with `B.`."""
+    name, _, where = (part.strip() for part in call.rest(1).text.partition("="))
+    of_b, name = name.startswith("B."), name.removeprefix("B.")
+    col = call.args[1].col
+    if not name.isidentifier() or not where:
+        raise CommandError("a name and a position are needed: set pos IO=2", "bad-setting", col=col)
+    if name in ("START", "END"):
+        raise CommandError(f"{name} is taken: choose another name", "bad-setting", col=col)
+    word = Word(where.strip("\"'"), col, False)
+    if of_b:
+        return _name_in_b(session, call, name, word)
+    at = position(session.snapshot, word)
+    roles = MappingProxyType({**session.state.roles, name: at})
     session.go(replace(session.state, roles=roles))
-    return note(f"{name.strip()} is @{at}", pos=at)
+    return note(f"{name} is @{at}", pos=at)
+
+
+def _name_in_b(session: Session, call: Call, name: str, word: Word) -> Reply:
+    inputs = session.state.inputs
+    if inputs.prompt_b is None:
+        raise CommandError("no prompt B: set one with 'prompt B TEXT' or --prompt-b", code="no-prompt-b")
+    at = located(word, lambda: position_in_b(session.snapshot, word.text.removeprefix("@")))
+    named = tuple({**dict(inputs.prompt_b.roles), name: at}.items())
+    other = replace(inputs.prompt_b, roles=named)
+    session.change(replace(inputs, prompt_b=other), call.text)
+    return note(f"{name} is B@{at}", pos=at)
 
 
 def _shown(state: State, only: str | None = None) -> Reply:
@@ -286,7 +173,7 @@ def _shown(state: State, only: str | None = None) -> Reply:
 def _value(state: State, name: str) -> str:
     match name:
         case "metric":
-            return state.inputs.metric.quantity.value
+            return metric_words(state.inputs.metric, state.end)
         case "ln":
             return state.inputs.treatment.value
         case "means":

@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 from tdb_tui import lines
-from tdb_tui.arguments import at_most, integer, line_number, number
 from tdb_tui.commands.table import command
 from tdb_tui.errors import CommandError
-from tdb_tui.parsing import Call, Word
+from tdb_tui.language.arguments import at_most, integer, line_number, number
+from tdb_tui.language.parsing import Call, Word
 from tdb_tui.replies import Reply, columns, note
 from tdb_tui.scope import shown, value_of
 from tdb_tui.session import Session, Snapshot
@@ -117,7 +117,7 @@ def condition(session: Session, call: Call) -> Reply:
     """Give a breakpoint a condition, or take it away."""
     if not call.args:
         raise CommandError("Breakpoint number expected", code="bad-stop")
-    stop = _numbered(session.snapshot, call.args[0])
+    stop = numbered_stop(session.snapshot, call.args[0])
     if stop.watch:
         raise CommandError(
             f"{stop.name} is a watch: a condition belongs to a breakpoint",
@@ -125,7 +125,7 @@ def condition(session: Session, call: Call) -> Reply:
             col=call.args[0].col,
         )
     expression = _expression(session.snapshot, call.rest(1)) if len(call.args) > 1 else ""
-    _replace(session, stop, replace(stop, expression=expression))
+    replace_stop(session, stop, replace(stop, expression=expression))
     if expression:
         return note(f"New condition set for breakpoint {stop.number}.")
     return note(f"Breakpoint {stop.number} is now unconditional.")
@@ -143,9 +143,9 @@ def ignore(session: Session, call: Call) -> Reply:
     at_most(call, 2)
     if not call.args:
         raise CommandError("Breakpoint number expected", code="bad-stop")
-    stop = _numbered(session.snapshot, call.args[0])
+    stop = numbered_stop(session.snapshot, call.args[0])
     count = integer(call.args[1], "a count") if len(call.args) > 1 else 0
-    _replace(session, stop, replace(stop, ignore=count))
+    replace_stop(session, stop, replace(stop, ignore=count))
     name = f"{'watch' if stop.watch else 'breakpoint'} {stop.number}"
     if count:
         return note(f"Will ignore next {count} crossing{'s' * (count != 1)} of {name}.")
@@ -191,12 +191,19 @@ def undisplay(session: Session, call: Call) -> Reply:
 
 
 def stop_rows(snapshot: Snapshot) -> list[tuple[str, ...]]:
-    """Name, on or off, what stops, and how often it has: for listings."""
+    """Name, on or off, what stops, how often it has, and what it then does: for listings."""
     rows: list[tuple[str, ...]] = []
     for stop in snapshot.state.stops:
         keep = "once" if stop.temporary else "keep"
         rows.append(
-            (stop.name, keep, "y" if stop.enabled else "n", _what(snapshot, stop), f"hits {stop.hits}")
+            (
+                stop.name,
+                keep,
+                "y" if stop.enabled else "n",
+                _what(snapshot, stop),
+                f"hits {stop.hits}",
+                " ;; ".join(stop.commands),
+            )
         )
     return rows
 
@@ -244,7 +251,7 @@ def _switch(session: Session, call: Call, on: bool) -> Reply:
         raise CommandError("Breakpoint number expected", code="bad-stop")
     state, snapshot = session.state, session.snapshot
     edits = [_edit(session, word) for word in call.args if word.text.startswith("i")]
-    stops = [_numbered(snapshot, word) for word in call.args if not word.text.startswith("i")]
+    stops = [numbered_stop(snapshot, word) for word in call.args if not word.text.startswith("i")]
     state = replace(state, stops=tuple(replace(s, enabled=on) if s in stops else s for s in state.stops))
     if edits:
         switched = tuple(replace(e, enabled=on) if e in edits else e for e in state.inputs.edits)
@@ -269,7 +276,7 @@ def _edit(session: Session, word: Word) -> Edit:
 def _named(snapshot: Snapshot, word: Word) -> tuple[Stop, ...]:
     """The stop of that number, or those at that line."""
     if word.text.lstrip("bw").isdecimal():
-        return (_numbered(snapshot, word),)
+        return (numbered_stop(snapshot, word),)
     if not any(letter.isdigit() for letter in word.text) and word.text not in ("E", "U"):
         raise CommandError("Breakpoint number expected", code="bad-stop", col=word.col)
     line = line_number(snapshot, word)
@@ -279,7 +286,8 @@ def _named(snapshot: Snapshot, word: Word) -> tuple[Stop, ...]:
     return found
 
 
-def _numbered(snapshot: Snapshot, word: Word) -> Stop:
+def numbered_stop(snapshot: Snapshot, word: Word) -> Stop:
+    """The stop of that number.  Raises CommandError."""
     digits = word.text.lstrip("bw")
     if not digits.isdecimal():
         raise CommandError("Breakpoint number expected", code="bad-stop", col=word.col)
@@ -293,7 +301,7 @@ def _with_stops(session: Session, stops: tuple[Stop, ...], fresh: bool = False) 
     session.go(replace(session.state, stops=stops, next_stop=session.state.next_stop + fresh))
 
 
-def _replace(session: Session, old: Stop, new: Stop) -> None:
+def replace_stop(session: Session, old: Stop, new: Stop) -> None:
     _with_stops(session, tuple(new if stop is old else stop for stop in session.state.stops))
 
 

@@ -1,6 +1,6 @@
 """The one table of commands, which every module of this package adds to."""
 
-from tdb_tui.registry import Registry
+from tdb_tui.language.registry import Registry
 
 registry = Registry()
 command = registry.command

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 from model.components import Kind, Node
 from model.targets import Via
-from tdb_tui.arguments import integer, node_word, one_node
 from tdb_tui.commands.ranking import ranked_rows, rows_result
 from tdb_tui.commands.table import command
 from tdb_tui.errors import CommandError, did_you_mean
-from tdb_tui.formats import frame_label, metric_text, signed
-from tdb_tui.parsing import Call, Word
-from tdb_tui.registry import Repeat
+from tdb_tui.formats import frame_label, metric_text, node_label, quoted, signed
+from tdb_tui.language.arguments import integer, node_word, one_node
+from tdb_tui.language.parsing import Call, Word
+from tdb_tui.language.registry import Repeat
 from tdb_tui.replies import Reply
 from tdb_tui.session import Session, Snapshot
 from tdb_tui.state import Frame, RankView
@@ -36,7 +36,10 @@ def trace(session: Session, call: Call) -> Reply:
 
     A head without a key is traced to the key it reads most; via v without a key, to all of them.  `of NODE` traces
     for that frame rather than the last.  `u` and `d` walk the frames; the rows and biases of each add up to it.
+    An embedding (`trace E@Mary`) is where a trail ends: it pushes no frame, and says which token that is.
     """
+    if len(call.args) == 1 and node_word(session.snapshot, call.args[0]).component.kind.group == "embed":
+        return _end(session, one_node(session.snapshot, call.args[0]))
     frames = traced(session.snapshot, call)
     part, pos = frames[-1].node.component, max(session.snapshot.now.asked(frames).positions)
     state = replace(session.state, frames=frames, frame=len(frames), rank=RankView(), pos=pos)
@@ -95,7 +98,7 @@ def frame_lines(snapshot: Snapshot) -> list[str]:
     lines: list[str] = []
     for number in range(len(state.frames) + 1):
         mark = ">" if number == state.frame else " "
-        value = snapshot.now.asked(state.frames[:number]).value
+        value = snapshot.now.asked(state.frames[:number]).value if number else snapshot.now.value
         lines.append(f"{mark} {number} {frame_text(snapshot, number)}  {signed(value)}")
     return lines
 
@@ -116,19 +119,30 @@ def _select(session: Session, number: int) -> Reply:
 def _answer(session: Session) -> Reply:
     snapshot = session.snapshot
     number = snapshot.state.frame
-    asked = snapshot.asked
+    value = snapshot.asked.value if number else snapshot.now.value
     frame = snapshot.state.frames[number - 1] if number else None
     unit = f"  ({frame.unit})" if frame else ""
-    said = f"frame {number}: {frame_text(snapshot, number)}  {signed(asked.value)}{unit}"
+    said = f"frame {number}: {frame_text(snapshot, number)}  {signed(value)}{unit}"
     return Reply(
         (said, *ranked_rows(snapshot, 8)),
         {
             "frame": {"number": number, "description": frame_text(snapshot, number)},
-            "value": asked.value,
+            "value": value,
             **rows_result(snapshot),
         },
-        view="rank",
+        view="frame",
     )
+
+
+def _end(session: Session, node: Node) -> Reply:
+    """At the token that a trail has come to, which then is that of the token cursor."""
+    snapshot = session.go(replace(session.state, pos=node.pos))
+    tokens, tokenizer = snapshot.state.inputs.prompt.tokens, snapshot.tokenizer
+    trail = [frame_text(snapshot, number) for number in range(snapshot.state.frame, -1, -1)]
+    said = f"the trail ends at token {node.pos}, {quoted(tokenizer, tokens[node.pos])}"
+    crumbs = " < ".join([node_label(node, tokens, tokenizer), *trail])
+    token = {"pos": node.pos, "id": tokens[node.pos], "text": tokenizer.text(tokens[node.pos])}
+    return Reply((f"{said}: {crumbs}",), {**_answer(session).result, "token": token})
 
 
 def _how(snapshot: Snapshot, words: list[Word]) -> tuple[Via | None, tuple[Frame, ...]]:

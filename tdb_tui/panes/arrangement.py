@@ -8,13 +8,14 @@ LEAST_WIDTH, LEAST_HEIGHT = 60, 16
 MIDDLE, WIDE = 120, 170
 "Widths with two columns at the right, and with three."
 
-VIEWS = ("rank", "attn", "lists", "next")
+VIEWS = ("rank", "attn", "tree", "strips", "heat", "lists", "next")
 "What the one column at the right can show, in the order of the `v` key."
 
-SIDES = ("attn", "next")
+SIDES = ("attn", "tree", "strips", "heat", "next")
 "The same for the last column of two."
 
-STATUS = 14
+MIDDLES = ("attn", "tree", "strips", "heat")
+"The same for the middle one of three."
 
 Box = tuple[int, int, int, int]
 "x, y, width, height"
@@ -46,9 +47,10 @@ def arrange(width: int, height: int, wishes: Wishes) -> Arrangement:
     shaded = height >= 20
     most = 1 if height < 28 else 2 if height < 40 else 4
     tokens = min(wishes.token_rows, most) * (2 if shaded else 1)
+    status = 14 if width < MIDDLE else 22
     boxes: dict[str, Box] = {
-        "title": (0, 0, width - STATUS, 1),
-        "status": (width - STATUS, 0, STATUS, 1),
+        "title": (0, 0, width - status, 1),
+        "status": (width - status, 0, status, 1),
         "tokens": (0, 1, width, tokens),
         **_line(width, height - 2),
         "hints": (0, height - 1, width, 1),
@@ -63,6 +65,11 @@ def arrange(width: int, height: int, wishes: Wishes) -> Arrangement:
         boxes["trajectory"] = (0, bottom - log - trajectory, width, trajectory)
     boxes |= _body(width, top, bottom - log - trajectory - top, wishes)
     return Arrangement(boxes, shaded)
+
+
+def views(width: int) -> tuple[str, ...]:
+    """What the `v` key goes through at a width."""
+    return VIEWS if width < MIDDLE else SIDES if width < WIDE else MIDDLES
 
 
 def _line(width: int, y: int) -> dict[str, Box]:
@@ -84,7 +91,8 @@ def _body(width: int, y: int, height: int, wishes: Wishes) -> dict[str, Box]:
         side = wishes.view if wishes.view in SIDES else SIDES[0]
         return boxes | {side: (x, y, room, height - lists)} | _lists(x, y + height - lists, room, lists)
     attention = room * 55 // 100
-    boxes |= {"attn": (x, y, attention, height), "bar3": (x + attention, y, 1, height)}
+    middle = wishes.view if wishes.view in MIDDLES else MIDDLES[0]
+    boxes |= {middle: (x, y, attention, height), "bar3": (x + attention, y, 1, height)}
     x, room = x + attention + 1, room - attention - 1
     lists = min(height // 2, 18)
     return boxes | {"next": (x, y, room, height - lists)} | _lists(x, y + height - lists, room, lists)

@@ -31,8 +31,8 @@ class Attention(Pane):
         return 0 if self.view is None else len(self.view.labels)
 
     @property
-    def rows_shown(self) -> int:
-        return max(self.size.height - 2, 0)
+    def header_rows(self) -> int:
+        return 1
 
     def title(self) -> str:
         return "attention" if self.view is None else f"attention {self.view.head}"
@@ -46,11 +46,6 @@ class Attention(Pane):
         while parts and cell_len(" · ".join(parts)) > room:
             parts.pop()
         return ((" · ".join(parts), self.size.width - 2),)
-
-    def paint(self, y: int) -> Spans:
-        if y == 1:
-            return self._header()
-        return super().paint(y if y == 0 else y - 1)
 
     def row(self, at: int, selected: bool) -> Spans:
         view = self.view
@@ -70,7 +65,7 @@ class Attention(Pane):
     def text(self, at: int) -> str:
         return "" if self.view is None else self.view.labels[at]
 
-    def _header(self) -> Spans:
+    def header(self) -> Spans:
         view = self.view
         if view is None:
             return ()

@@ -7,7 +7,7 @@ from textual.events import Key
 from textual.suggester import Suggester
 from textual.widgets import Input
 
-from tdb_tui.completion import Completion
+from tdb_tui.language.completion import Completion
 
 
 class History(Suggester):

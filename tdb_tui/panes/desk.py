@@ -17,6 +17,7 @@ from tdb_tui.panes.arrangement import Arrangement, Wishes, arrange
 from tdb_tui.panes.attention import Attention
 from tdb_tui.panes.command_line import CommandLine
 from tdb_tui.panes.command_line import Owner as LineOwner
+from tdb_tui.panes.heatmap import HeatMap
 from tdb_tui.panes.hints import Hints
 from tdb_tui.panes.listing import Listing
 from tdb_tui.panes.log import Log
@@ -25,10 +26,13 @@ from tdb_tui.panes.pane import Divider, Painted, Pane
 from tdb_tui.panes.ranked import Ranked
 from tdb_tui.panes.rows import Rows
 from tdb_tui.panes.small import Small
+from tdb_tui.panes.strips import Strips
 from tdb_tui.panes.title import Status, Title
 from tdb_tui.panes.tokens import Tokens
 from tdb_tui.panes.trajectory import Trajectory
-from tdb_tui.views.data import Look
+from tdb_tui.panes.tree import Tree
+from tdb_tui.views.data import Look, RankedView
+from tdb_tui.views.heat import HeatView
 
 
 class Owner(LineOwner, Protocol):
@@ -42,6 +46,9 @@ class Owner(LineOwner, Protocol):
 
     def looked(self, head: Component | None) -> None:
         """The cursor of the ranked components has come to a head, or to something else."""
+
+    def wanted(self) -> None:
+        """A pane has come into view that nothing has been computed for."""
 
 
 class Flat(Layout):
@@ -62,8 +69,14 @@ class Flat(Layout):
 
 
 class Prompt(Painted):
+    text = "(tdb) "
+
+    def show(self, text: str) -> None:
+        self.text = text
+        self.update()
+
     def paint(self, y: int) -> Spans:
-        return (("(tdb) ", BOLD),)
+        return ((self.text, BOLD),)
 
 
 class Desk(Screen[None], inherit_bindings=False):
@@ -82,12 +95,13 @@ class Desk(Screen[None], inherit_bindings=False):
         self.title_line, self.status = Title("title", opening), Status("status")
         self.tokens = Tokens("tokens", prompt)
         self.listing, self.ranked, self.attention = Listing("code"), Ranked("rank"), Attention("attn")
+        self.upstream, self.sums, self.heat = Tree("tree"), Strips("strips"), HeatMap("heat")
         self.edits = Rows("edits", 5, "interventions")
         self.stops = Rows("stops", 6, "stop points")
         self.displays = Rows("displays", 7, "display")
         self.next_tokens = Rows("next", 9, "next tokens")
         self.trajectory, self.log_pane = Trajectory("trajectory"), Log("log")
-        self.line = CommandLine("line", history, owner)
+        self.prompt, self.line = Prompt("prompt"), CommandLine("line", history, owner)
         self.hints = Hints("hints")
         self.active = "code"
         self.listing.active = True
@@ -95,10 +109,11 @@ class Desk(Screen[None], inherit_bindings=False):
 
     def compose(self) -> ComposeResult:
         yield from (self.title_line, self.status, self.tokens)
-        yield from (self.listing, self.ranked, self.attention, self.next_tokens)
+        yield from (self.listing, self.ranked, self.attention, self.upstream, self.sums, self.heat)
+        yield self.next_tokens
         yield from (self.edits, self.stops, self.displays, self.trajectory, self.log_pane)
         yield from (Divider("bar1"), Divider("bar2"), Divider("bar3"))
-        yield from (Prompt("prompt"), self.line, self.hints, Small("small"))
+        yield from (self.prompt, self.line, self.hints, Small("small"))
 
     # Where things stand.
 
@@ -120,10 +135,24 @@ class Desk(Screen[None], inherit_bindings=False):
         if wanted != self.wishes:
             self.wishes = wanted
             self.lay_out()
+            self._want()
 
     def lay_out(self) -> None:
         """Arrange everything anew.  A widget is asked, for the library forgets the arrangement of what contains it."""
         self.status.refresh(layout=True)
+
+    def seen(self) -> frozenset[str]:
+        """Panes in view that are computed only for those who see them."""
+        return frozenset({"tree", "strips"} & self.arranged(self.size).boxes.keys())
+
+    def _want(self) -> None:
+        have = (
+            {"tree", "strips"}
+            if self.look is None
+            else {name for name in ("tree", "strips") if getattr(self.look, name) is not None}
+        )
+        if self.seen() - have:
+            self.owner.wanted()
 
     def in_view(self, pane: str) -> bool:
         return pane in self.arranged(self.size).boxes
@@ -141,6 +170,9 @@ class Desk(Screen[None], inherit_bindings=False):
         self.listing.show(look.listing)
         self.ranked.show(look.ranked)
         self.attention.show(look.attention)
+        self.upstream.show(look.tree)
+        self.sums.show(look.strips)
+        self.heat.show(look.heat)
         self.trajectory.show(look.trajectory)
         for pane, view in (
             (self.edits, look.edits),
@@ -152,11 +184,26 @@ class Desk(Screen[None], inherit_bindings=False):
         if first or rows != self.tokens.wanted_rows(self.size.width):
             self.lay_out()
 
+    def stream(self, view: RankedView | HeatView | None) -> None:
+        """Show how far the ranked components, or a sweep, have been measured."""
+        if self.look is None:
+            return
+        if isinstance(view, HeatView):
+            self.look = replace(self.look, heat=view)
+            self.heat.show(view)
+        elif view is not None:
+            self.look = replace(self.look, ranked=view)
+            self.ranked.show(view)
+
     def bring(self, pane: str) -> None:
-        """Make a pane visible where the layout shows one at a time."""
-        if not self.in_view(pane):
-            view = "lists" if pane in ("edits", "stops", "displays") else pane
-            self.wish(view=view, zoom=None)
+        """Make a pane visible where the layout shows one at a time; the keys go with it if theirs is hidden."""
+        pane = "edits" if pane == "lists" else pane
+        if self.in_view(pane):
+            return
+        view = "lists" if pane in ("edits", "stops", "displays") else pane
+        self.wish(view=view, zoom=None)
+        if not self.in_view(self.active):
+            self.activate(pane)
 
     def activate(self, name: str) -> None:
         """Give a pane the keys."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tdb_tui.commands import Done
 
 MOST_LINES = 5000
+EVERY, FIRST, LAST = slice(None), slice(1), slice(-1, None)
 INDENT = "    "
 
 
@@ -65,13 +66,13 @@ class Log(Pane):
     def echo(self, command: str) -> None:
         self.write([f"(tdb) {command}"], ECHO)
 
-    def answer(self, done: "Done", brief: bool = False) -> None:
-        """What came of a command; only the last line of it where a pane shows the rest."""
+    def answer(self, done: "Done", lines: slice = EVERY) -> None:
+        """What came of a command; only some lines of it where a pane shows the rest."""
         if done.error is not None:
             self.write([f"*** {done.error}"], ERROR)
         if done.reply is not None:
             self.write([f"note: {warning}" for warning in done.reply.warnings], WARNING)
-            self.write(done.reply.lines[-1:] if brief else done.reply.lines)
+            self.write(done.reply.lines[lines])
 
     def show_from(self, line: int) -> None:
         """Put a line at the top, as far as there are lines below it."""

@@ -13,7 +13,7 @@ from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
 from tdb_tui import keys
-from tdb_tui.registry import Command
+from tdb_tui.language.registry import Command
 
 WIDTH = 76
 "As in app.tcss."

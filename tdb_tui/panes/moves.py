@@ -4,17 +4,21 @@ from collections.abc import Callable
 
 from textual.events import MouseScrollDown, MouseScrollUp
 
-from tdb_tui.panes.arrangement import MIDDLE, SIDES, VIEWS, WIDE
+from tdb_tui.panes.arrangement import views
 from tdb_tui.panes.attention import Attention
 from tdb_tui.panes.desk import Desk
 from tdb_tui.panes.log import Log
 from tdb_tui.panes.pane import Pane
 from tdb_tui.panes.rows import Rows
 from tdb_tui.panes.selection import Selection, Unavailable
+from tdb_tui.panes.strips import Strips
 from tdb_tui.panes.trajectory import Trajectory
 
-ORDER = ("code", "rank", "attn", "next", "edits", "stops", "displays", "log")
+ORDER = ("code", "rank", "attn", "tree", "strips", "heat", "next", "edits", "stops", "displays", "log")
 "Panes as Tab goes through them."
+
+BY_TOKEN = ("attn", "strips")
+"Those whose cursor is the token cursor."
 
 
 class Moves(Desk, inherit_bindings=False):
@@ -36,6 +40,8 @@ class Moves(Desk, inherit_bindings=False):
             self.listing.selected(),
             self.ranked.cursor,
             listed.node() if isinstance(listed, Rows) else None,
+            self.upstream.selected(),
+            (self.heat.node, self.heat.command),
         )
         try:
             filled = text.format_map(selection)
@@ -47,20 +53,42 @@ class Moves(Desk, inherit_bindings=False):
     def _move(self, by: int) -> None:
         name = "log" if self.log_pane.reading else self.active
         pane = self.pane(name)
-        if name == "attn":
-            field = "{token_right}" if by > 0 else "{token_left}"
-            self.with_fields(f"token @{field}", self.owner.submit)
+        if name in BY_TOKEN:
+            self._move_token(by)
             return
         start = pane.top if name == "log" else pane.cursor
         pane.move_to(start + by)
         if name == "rank":
             self.owner.looked(self.ranked.head())
 
+    def _move_token(self, by: int) -> None:
+        """Move the token cursor, to the first or last token where it is to go further."""
+        last = self.pane(self.active).count() - 1
+        at = self.look.tokens.cursor if self.look is not None else 0
+        to = max(0, min(at + by, last))
+        if abs(by) > 1 and to != at:
+            self.owner.submit(f"token @{to}")
+        else:
+            self.with_fields(f"token @{'{token_right}' if by > 0 else '{token_left}'}", self.owner.submit)
+
     def action_down(self) -> None:
         self._move(1)
 
     def action_up(self) -> None:
         self._move(-1)
+
+    def action_left(self) -> None:
+        self._sideways(-1)
+
+    def action_right(self) -> None:
+        self._sideways(1)
+
+    def _sideways(self, by: int) -> None:
+        """Over the columns of a map; elsewhere it moves the token cursor."""
+        if self.active == "heat":
+            self.heat.move_column(by)
+        else:
+            self.with_fields(f"token @{'{token_right}' if by > 0 else '{token_left}'}", self.owner.submit)
 
     def action_first(self) -> None:
         self._move(-(10**9))
@@ -83,7 +111,7 @@ class Moves(Desk, inherit_bindings=False):
     def _page(self) -> int:
         return self.pane("log" if self.log_pane.reading else self.active).rows_shown
 
-    def action_pane(self, number: int) -> None:
+    def action_pane(self, number: int | str) -> None:
         names = {pane.number: pane.id for pane in self.query(Pane)}
         if (name := names.get(number)) in ORDER:
             self.activate(name)
@@ -103,12 +131,9 @@ class Moves(Desk, inherit_bindings=False):
 
     def action_next_view(self) -> None:
         """The next thing that the right-hand side can show at this width."""
-        if self.size.width >= WIDE:
-            self.owner.complain("everything is in view at this width")
-            return
-        views = SIDES if self.size.width >= MIDDLE else VIEWS
-        at = views.index(self.wishes.view) if self.wishes.view in views else 0
-        view = views[(at + 1) % len(views)]
+        shown = views(self.size.width)
+        at = shown.index(self.wishes.view) if self.wishes.view in shown else 0
+        view = shown[(at + 1) % len(shown)]
         self.wish(view=view, zoom=None)
         if self.active != "code":
             self.activate("edits" if view == "lists" else view)
@@ -152,5 +177,5 @@ class Moves(Desk, inherit_bindings=False):
 
     def _scroll(self, x: float, y: float, by: int) -> None:
         widget, _ = self.get_widget_at(int(x), int(y))
-        if isinstance(widget, Pane) and not isinstance(widget, (Attention, Trajectory)):
+        if isinstance(widget, Pane) and not isinstance(widget, (Attention, Strips, Trajectory)):
             widget.move_to((widget.top if isinstance(widget, Log) else widget.cursor) + by)

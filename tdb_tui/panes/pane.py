@@ -63,7 +63,8 @@ class Painted(Widget):
 class Pane(Painted):
     """A rule that carries number and title, and rows below it with a cursor among them."""
 
-    number = 0
+    number: int | str = ""
+    "The key that goes to it."
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -84,6 +85,14 @@ class Pane(Painted):
         """What else stands there, each with the column that it ends before."""
         return ()
 
+    def header(self) -> Spans:
+        """The row below the rule that names the columns, where `header_rows` says that there is one."""
+        return ()
+
+    @property
+    def header_rows(self) -> int:
+        return 0
+
     def count(self) -> int:
         """How many rows there are."""
         return 0
@@ -99,12 +108,14 @@ class Pane(Painted):
 
     @property
     def rows_shown(self) -> int:
-        return max(self.size.height - 1, 0)
+        return max(self.size.height - 1 - self.header_rows, 0)
 
     def paint(self, y: int) -> Spans:
         if y == 0:
             return self._rule()
-        at = self.top + y - 1
+        if y <= self.header_rows:
+            return self.header()
+        at = self.top + y - 1 - self.header_rows
         return self.row(at, at == self.cursor) if at < self.count() else self.below(at)
 
     def below(self, at: int) -> Spans:

@@ -1,12 +1,20 @@
 """Pane 2: the components ranked by what they do to the metric."""
 
+from typing import TYPE_CHECKING
+
 from model.components import Component
-from tdb_tui.glyphs import CURSOR, READS
-from tdb_tui.palette import DIM, PLAIN, SELECTED
+from tdb_tui.glyphs import CIRCUIT, CURSOR, DISAGREE, READS, UNKNOWN
+from tdb_tui.palette import DIM, MARK, PLAIN, SELECTED, WARNING
 from tdb_tui.panes.listing import bar
 from tdb_tui.panes.paint import Spans, left, right
 from tdb_tui.panes.pane import Pane
 from tdb_tui.views.data import RankedView
+
+if TYPE_CHECKING:
+    from tdb_tui.views.data import Floats
+
+WIDE = 54
+"Cells from which there is room for what was measured."
 
 
 class Ranked(Pane):
@@ -33,6 +41,28 @@ class Ranked(Pane):
     def title(self) -> str:
         return "ranked" if self.view is None else f"ranked · {self.view.title}"
 
+    @property
+    def _wide(self) -> bool:
+        """Whether there is room for what was measured, and then for the columns' names."""
+        return self.size.width >= WIDE
+
+    @property
+    def header_rows(self) -> int:
+        return int(self._wide)
+
+    def header(self) -> Spans:
+        if self.view is None:
+            return ()
+        name, bars, direct, measured, _ = self._widths(digits := self._digits())
+        first = f" {right('#', digits)} {left('node', name - 1)}{self.view.by:>8} {' ' * (bars + 1)}"
+        return ((f"{first}{'direct':>{direct}}{self._other()[0]:>{measured}}", DIM),)
+
+    def _other(self) -> "tuple[str, Floats]":
+        """The estimate beside what is measured, else what is measured beside the estimate."""
+        view = self.view
+        assert view is not None  # asked for rows of one
+        return ("total", view.table.total) if view.by == "measured" else ("measured", view.measured)
+
     def heads(self) -> tuple[tuple[str, int], ...]:
         count = self.count()
         last = min(self.top + self.rows_shown, count)
@@ -46,32 +76,40 @@ class Ranked(Pane):
         view = self.view
         assert view is not None  # count is 0 without one
         row = int(view.order[at])
-        digits = max(len(str(self.top + self.rows_shown)), 2)
-        name, bars, direct, reads = self._widths(digits)
-        key = int(view.reads[row])
+        digits = self._digits()
+        name, bars, direct, measured, reads = self._widths(digits)
+        key, value = int(view.reads[row]), float(view.measure[row])
+        other = float(self._other()[1][row])
         read = "" if key < 0 else READS + (view.keys[key].strip() or view.keys[key])
         return (
             (CURSOR if selected else " ", SELECTED),
             (right(str(at + 1), digits), DIM),
-            (" ", PLAIN),
+            (CIRCUIT if view.circuit[row] else " ", MARK if view.circuit[row] else PLAIN),
             (left(view.node(at), name), SELECTED if selected else PLAIN),
-            (f" {_number(view.measure[row])}", PLAIN),
-            (" ", PLAIN),
-            *(bar(float(view.measure[row]), view.scale, bars // 2, bars - bars // 2) if bars else ()),
-            (f" {_number(view.direct[row])}" if direct else "", PLAIN),
+            (f" {number(value)}", PLAIN),
+            (DISAGREE if view.marked[row] else " ", WARNING if view.marked[row] else PLAIN),
+            *(bar(value if value == value else 0.0, view.scale, bars // 2, bars - bars // 2) if bars else ()),
+            (f" {number(view.direct[row])}" if direct else "", PLAIN),
+            (right("" if other != other else number(other), measured), PLAIN),
             (f" {left(read, reads)}" if reads else "", DIM),
         )
 
-    def _widths(self, digits: int) -> tuple[int, int, int, int]:
-        """Cells for the node, for its bar, for the direct effect and for the token read."""
+    def _digits(self) -> int:
+        return max(len(str(self.top + self.rows_shown)), 2)
+
+    def _widths(self, digits: int) -> tuple[int, int, int, int, int]:
+        """Cells for the node, for its bar, for the direct and the measured effect, and for the token read."""
         width = self.size.width - digits - 2 - 8
         if width < 24:
-            return max(width - 6, 8), 0, 0, 5
+            return max(width - 6, 8), 0, 0, 0, 5
         direct = 7
+        measured = 9 if self._wide else 0
         reads = 4 if width < 36 else 6
         name = 12 if width < 38 else 14
-        return name, width - name - direct - reads - 2, direct, reads
+        return name, width - name - direct - measured - reads - 2, direct, measured, reads
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    if value != value:  # not measured yet
+        return f"{UNKNOWN:>6}"
     return f"{value:+6.2f}" if abs(value) < 100 else f"{value:+6.0f}"

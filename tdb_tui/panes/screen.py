@@ -1,16 +1,27 @@
 """The one screen, and what keys do on it."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from textual.events import Key as KeyPressed
 from textual.events import MouseDown
 
 from tdb_tui import keys
+from tdb_tui.panes.arrangement import VIEWS
 from tdb_tui.panes.attention import Attention
 from tdb_tui.panes.command_line import CommandLine
-from tdb_tui.panes.log import Log
+from tdb_tui.panes.log import EVERY, FIRST, LAST, Log
 from tdb_tui.panes.moves import ORDER, Moves
 from tdb_tui.panes.pane import Pane
+from tdb_tui.panes.strips import Strips
+
+if TYPE_CHECKING:
+    from tdb_tui.commands import Done
+    from tdb_tui.replies import Reply
+
+FRAME = "frame"
+"What a reply about another frame says: whichever of these is in view shows it."
+OF_A_FRAME = ("rank", "tree", "strips")
 
 
 class MainScreen(Moves, inherit_bindings=False):
@@ -66,6 +77,34 @@ class MainScreen(Moves, inherit_bindings=False):
         self.open_line()
         self.line.paste(text)
 
+    # What has been answered.
+
+    def write(self, done: "Done") -> None:
+        """Put an answer in the log: what a pane shows is not said again there."""
+        view = done.reply.view if done.reply is not None else None
+        self.log_pane.answer(done, LAST if view in VIEWS else FIRST if view == FRAME else EVERY)
+
+    def bring_answer(self, reply: "Reply", first: int) -> None:
+        """Make the pane visible that shows an answer, or lay the log open where it has one that is long."""
+        if reply.view == FRAME:
+            if not any(map(self.in_view, OF_A_FRAME)):
+                self.bring("rank")
+        elif reply.view in VIEWS:
+            self.bring(reply.view)
+        elif len(reply.lines) > max(self.log_pane.rows_shown, 2):
+            self.read_log(first)
+
+    def action_copy(self) -> None:
+        self.with_fields("{node}", self._copied)
+
+    def _copied(self, text: str) -> None:
+        self.app.copy_to_clipboard(text)
+        self.log_pane.write([f"copied {text}"])
+        self.log_pane.update()
+
+    def action_redraw(self) -> None:
+        self.refresh(layout=True)
+
     def action_find(self) -> None:
         self.open_line("/")
 
@@ -76,6 +115,6 @@ class MainScreen(Moves, inherit_bindings=False):
         elif isinstance(widget, Pane) and widget.id in ORDER:
             self.leave_line()
             self.activate(widget.id)
-            row = widget.top + int(event.screen_y) - region.y - 1
-            if not isinstance(widget, (Attention, Log)) and row >= 0:
+            row = widget.top + int(event.screen_y) - region.y - 1 - widget.header_rows
+            if not isinstance(widget, (Attention, Strips, Log)) and row >= widget.top:
                 self._move(row - widget.cursor)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from tdb_tui.views.branches import TreeRow
 from tdb_tui.views.data import AttentionView, ListingRow, Look
 
 MEASURES = ("total", "direct", "measured", "norm", "act")
@@ -26,16 +27,23 @@ class Selection(Mapping[str, str]):
     "The selected row of the ranked components."
     listed: str | None = None
     "`i1`, `b2`, `d1`: the selected row of the short table that is active."
+    branch: TreeRow | None = None
+    "The selected row of the tree."
+    cell: tuple[str, str] = ("", "")
+    "The selected cell of the sweep: what it edits, and the command that makes the edit."
 
     def __getitem__(self, field: str) -> str:
         fields: dict[str, Callable[[], str]] = {
             "line": self._line,
             "node": self._node,
+            "placed": self._placed,
+            "to": self._to,
             "component": self._component,
             "toggle_stop": self._toggle_stop,
             "toggle_edit": self._toggle_edit,
+            "listed": self._listed,
             "enter": self._enter,
-            "next_measure": self._next_measure,
+            "order": self._order,
             "head_before": lambda: self._head(0, -1),
             "head_after": lambda: self._head(0, 1),
             "layer_below": lambda: self._head(-1, 0),
@@ -60,11 +68,34 @@ class Selection(Mapping[str, str]):
         """With its position where the ranked components say one."""
         if self.pane == "rank" and len(self.look.ranked):
             return self.look.ranked.node(self.ranked)
-        return self._component()
+        if self.pane == "heat":
+            return self._cell()
+        return self._branch().node if self.pane == "tree" else self._component()
+
+    def _placed(self) -> str:
+        """With a position in any case, the token cursor's where nothing says another."""
+        node = self._node()
+        return node if "@" in node else f"{node}@{self.look.tokens.cursor}"
+
+    def _branch(self) -> TreeRow:
+        if self.branch is None:
+            raise Unavailable("no branch is selected")
+        return self.branch
+
+    def _cell(self) -> str:
+        if not self.cell[0]:
+            raise Unavailable(
+                "there is no sweep: sweep patch resid_pre" if self.look.heat is None else "no cell"
+            )
+        return self.cell[0]
 
     def _component(self) -> str:
+        if self.pane == "heat":
+            return self._cell().partition("@")[0]
         if self.pane == "rank" and len(self.look.ranked):
             return self.look.ranked.component(self.ranked)
+        if self.pane == "tree":
+            return self._branch().component
         if self.pane == "attn":
             return self.look.attention.head
         if self.row is None or not self.row.node:
@@ -78,6 +109,11 @@ class Selection(Mapping[str, str]):
             return f"clear {self.row.stop[1:]}"
         return f"break {self._line()}"
 
+    def _listed(self) -> str:
+        if self.pane not in ("edits", "stops") or self.listed is None:
+            raise Unavailable("no edit or stop is selected: they are in panes 5 and 6")
+        return self.listed
+
     def _toggle_edit(self) -> str:
         if self.pane == "edits" and self.listed is not None:
             return f"delete {self.listed}"
@@ -87,9 +123,30 @@ class Selection(Mapping[str, str]):
             return "delete " + " ".join(f"i{number}" for number in numbers)
         return f"ablate {component}"
 
+    def _to(self) -> str:
+        """`t`: as far as the selected line; from the tree, along the branch."""
+        if self.pane != "tree":
+            return f"until {self._line()}"
+        if not self._branch().trace:
+            raise Unavailable(
+                f"{self._branch().node} has nothing upstream to trace: heads, neurons and MLPs have"
+            )
+        return self._branch().trace
+
     def _enter(self) -> str:
         if self.pane == "rank" and len(self.look.ranked):
             return self._follow(self._node())
+        if self.pane == "tree":
+            branch = self._branch()
+            return self._end(branch.node) or f"fold {branch.id}"
+        if self.pane == "heat":
+            if self._cell() and not self.cell[1]:
+                raise Unavailable("no one command makes this cell's edit: it is many tokens of many prompts")
+            return self.cell[1]
+        if self.pane == "strips":
+            return f"rank @{self.look.tokens.cursor}"
+        if self.pane == "attn":
+            return f"trace {self._placed()} via q"
         if self.pane == "code" and self.row is not None:
             if self.row.number.startswith("."):
                 component = self._component()
@@ -97,16 +154,45 @@ class Selection(Mapping[str, str]):
             return (
                 f"jump {self.row.line}" if self.row.executed or self.row.arrow else f"until {self.row.line}"
             )
-        raise Unavailable("nothing to open here: Enter opens rows of panes 1 and 2")
+        raise Unavailable("nothing to open here: Enter opens rows of panes 0, 1 and 2")
 
     def _follow(self, node: str) -> str:
-        """What asks the next question about a node: where a writer looks and why, what anything before it carries."""
-        if node.startswith("L"):
-            return f"trace {node} via {'v' if self.look.title.frame else 'q'}"
-        return f"trace {node}" if node[:1] in "MN" else f"print {node}"
+        """What asks the next question about a node.
 
-    def _next_measure(self) -> str:
-        return MEASURES[(MEASURES.index(self.look.ranked.by) + 1) % len(MEASURES)]
+        Of a head that the metric reads: why does it look there.  Of one that informs a frame: what does it bring.
+        What is not read by the frame itself acts through others: of such a head the question is the first again, and
+        before such an MLP come those that are read.
+        """
+        view = self.look.ranked
+        read = bool(view.direct[view.order[self.ranked]])
+        match view.kind(self.ranked):
+            case "head" | "pair":
+                return f"trace {node} via {'v' if self.look.title.frame and read else 'q'}"
+            case "mlp" if not read and view.by != "direct":
+                return "rank by direct"
+            case "mlp" | "neuron":
+                return f"trace {node}"
+            case "layer" | "token" | "component":
+                raise Unavailable(f"{node} is several nodes: rank per no group to trace one")
+            case _:
+                return self._end(node) or f"print {node}"
+
+    @staticmethod
+    def _end(node: str) -> str:
+        """Where a trail ends: `trace` then says at which token.  Empty for what is no embedding."""
+        return f"trace {node}" if node.partition("@")[0] in ("E", "WTE", "WPE") else ""
+
+    def _order(self) -> str:
+        """`o`: the next measure; of a sweep, fractions or what they are of."""
+        heat = self.look.heat
+        if self.pane == "heat":
+            if heat is None:
+                raise Unavailable("there is no sweep: sweep patch resid_pre")
+            if not heat.scalable:
+                raise Unavailable("no fractions: only a patch has another run to go to")
+            return f"sweep show {'raw' if heat.normalised else 'normalised'}"
+        by = self.look.ranked.by
+        return f"rank by {MEASURES[(MEASURES.index(by) + 1) % len(MEASURES) if by in MEASURES else 0]}"
 
     def _head(self, layers: int, heads: int) -> str:
         shown: AttentionView = self.look.attention

@@ -3,7 +3,7 @@
 from rich.cells import cell_len
 from rich.style import Style
 
-from tdb_tui.glyphs import AXIS
+from tdb_tui.glyphs import AXIS, UNKNOWN
 from tdb_tui.palette import BOLD, DIM, PLAIN, WARNING
 from tdb_tui.panes.paint import Spans
 from tdb_tui.panes.pane import Painted
@@ -35,15 +35,18 @@ class Title(Painted):
 
 
 def fitting(view: TitleView, width: int) -> list[str]:
-    """The parts that fit, by rank: value, metric, model, edits, device, probability."""
+    """The parts that fit, by rank: value, the frame, the frames before it, model, edits, device, probability."""
     value = f"{view.value}  {view.probability}" if view.probability else view.value
     model = f"{view.model} {view.device}"
+    trail = view.metric.split(" < ")
+    shorter = [" < ".join([*trail[:steps], UNKNOWN]) for steps in range(len(trail) - 1, 0, -1)]
     for choice in (
         [model, view.metric, value, view.counts],
         [model, view.metric, view.value, view.counts],
         [view.model, view.metric, view.value, view.counts],
         [view.metric, view.value, view.counts],
         [view.metric, view.value],
+        *([metric, view.value] for metric in shorter),
     ):
         parts = [part for part in choice if part]
         if cell_len(BETWEEN.join(parts)) <= width:

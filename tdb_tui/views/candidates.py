@@ -1,12 +1,12 @@
 """What could stand at a place of the command line in this session, for completion."""
 
-from model.components import Component, Kind
-from tdb_tui.ranking import KINDS
+from model.components import RESIDUAL, Component, Kind
 from tdb_tui.session import Snapshot
 from tdb_tui.settings import SETTINGS
+from tdb_tui.tables.ranking import KINDS, MEASURES, PER
 from tdb_tui.views.ranked import position_labels
 
-MODES = ("zero", "mean", "value", "scale")
+MODES = ("zero", "mean", "resample", "noise", "value", "scale", "cut")
 
 
 def candidates(snapshot: Snapshot, kind: str, beginning: str) -> list[str]:
@@ -18,8 +18,22 @@ def candidates(snapshot: Snapshot, kind: str, beginning: str) -> list[str]:
         "setting": lambda: [each.name for each in SETTINGS],
         "via": lambda: ["via", "q", "k", "qk", "v", "of"],
         "mode": lambda: list(MODES),
-        "kind": lambda: [*KINDS, "by", "in"],
+        "side": lambda: ["in", "out"],
+        "input": lambda: ["q", "k", "v"],
+        "against": lambda: ["against"],
+        "draft": lambda: _drafts(snapshot),
+        "kind": _rank_words,
+        "prompts": _prompts,
+        "table": _tables,
         "stop": lambda: _stops(snapshot),
+        "edit": lambda: [f"i{edit.number}" for edit in snapshot.state.inputs.edits],
+        "turn": lambda: ["up", "down"],
+        "stack": lambda: ["save", "load"],
+        "checkpoint": lambda: _checkpoints(snapshot),
+        "run": lambda: ["base", "now", "B", *_checkpoints(snapshot)],
+        "flip": lambda: ["heads", "mlps", "attns", "neurons", "embeds", "per", "component"],
+        "sweep": lambda: ["patch", "ablate", "steer", "show"],
+        "grid": _grids,
         "command": _commands,
     }.get(kind)
     if words is None:
@@ -36,13 +50,26 @@ def _nodes(snapshot: Snapshot) -> list[str]:
     heads = dict.fromkeys(str(table.node(int(row)).component) for row in order)
     layers = range(config.n_layer)
     parts = [Component(kind, layer) for kind in (Kind.ATTN, Kind.MLP) for layer in layers]
-    return [*heads, *(str(part) for part in parts), "E", "U"]
+    stream = [str(Component(kind, layer)) for kind in RESIDUAL for layer in layers]
+    return [*heads, *(str(part) for part in parts), "E", "U", *stream, "all"]
 
 
 def _positions(snapshot: Snapshot) -> list[str]:
     labels = position_labels(snapshot)
     words = [label for label in labels if not label.isdigit()]
     return list(dict.fromkeys([*words, "START", *snapshot.state.roles]))
+
+
+def _rank_words() -> list[str]:
+    from tdb_tui.commands.rank_words import FOLLOWING
+
+    return list(dict.fromkeys([*KINDS, *FOLLOWING, *PER, *MEASURES]))
+
+
+def _grids() -> list[str]:
+    from tdb_tui.commands.sweep_words import WORDS
+
+    return list(WORDS)
 
 
 def _stops(snapshot: Snapshot) -> list[str]:
@@ -52,7 +79,29 @@ def _stops(snapshot: Snapshot) -> list[str]:
     ]
 
 
+def _checkpoints(snapshot: Snapshot) -> list[str]:
+    return [each.name for each in snapshot.state.checkpoints]
+
+
+def _prompts() -> list[str]:
+    from tdb_tui.commands.prompting import TASKS, TURNS
+
+    return [*TURNS, *TASKS]
+
+
+def _tables() -> list[str]:
+    from tdb_tui.commands.over import TABLES
+
+    return list(TABLES)
+
+
 def _commands() -> list[str]:
     from tdb_tui.commands import registry
 
     return list(registry.names())
+
+
+def _drafts(snapshot: Snapshot) -> list[str]:
+    from tdb_tui.commands.drafting import ACTS
+
+    return [*ACTS, *(circuit.name for circuit in snapshot.state.circuits)]

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     from model.components import Component
     from model.nodes import NodeTable
+    from tdb_tui.views.branches import TreeView
+    from tdb_tui.views.heat import HeatView
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
@@ -29,9 +31,9 @@ class TitleView:
     probability: str = ""
     "`p .71`, or `p .71 → .38`."
     counts: str = ""
+    "`1 iv 2 bp`."
     frame: int = 0
     "Which frame the panes read for; 0 is the metric."
-    "`1 iv 2 bp`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class ListingRow:
     "Name of the stop before this line (`b1`)."
     stop_enabled: bool = True
     edited: bool = False
+    circuit: bool = False
+    "Whether the circuit in use has a node of it."
     top: str = ""
     "The most likely token after it."
     node: str = ""
@@ -86,8 +90,14 @@ class RankedView:
     order: Ints
     "Rows of the table, best first."
     measure: Floats
-    "What the order is by: [row]."
+    "What the order is by, NaN where it has not been measured yet: [row]."
     direct: Floats
+    measured: Floats
+    "The target minus the target with the node edited, NaN where it has not been measured: [row]."
+    marked: NDArray[np.bool_]
+    "Whether the estimate and what was measured disagree: [row]."
+    circuit: NDArray[np.bool_]
+    "Whether the circuit in use has it: [row]."
     reads: Ints
     "The key that a head attends to most, -1 for what reads no token: [row]."
     labels: tuple[str, ...]
@@ -104,12 +114,17 @@ class RankedView:
 
     def node(self, at: int) -> str:
         """The node at a place in the order, as a command calls it: `L9H9@END`."""
-        node = self.table.node(int(self.order[at]))
-        key = "" if node.key is None else f"<{self.labels[node.key]}"
-        return f"{node.component}@{self.labels[node.pos]}{key}"
+        return self.table.name(int(self.order[at]), self.labels.__getitem__)
 
     def component(self, at: int) -> str:
-        return str(self.table.node(int(self.order[at])).component)
+        row = int(self.order[at])
+        return str(self.table.component(row) or self.table.name(row).partition("@")[0])
+
+    def kind(self, at: int) -> str:
+        """`head`, `mlp`, `embed`, ...; `layer`, `token` or `component` for the sum of several nodes."""
+        row = int(self.order[at])
+        group = self.table.group(row)
+        return "component" if self.table.pos[row] < 0 and group not in ("layer", "token") else group
 
     def place_of(self, other: RankedView, at: int) -> int:
         """Where the node in place `at` of another ranking stands in this one; the same place if it is not here."""
@@ -123,7 +138,7 @@ class RankedView:
     def head(self, at: int) -> Component | None:
         """The head at a place in the order; None for another kind of node."""
         row = int(self.order[at])
-        return self.table.node(row).component if self.table.group(row) in ("head", "pair") else None
+        return self.table.component(row) if self.table.group(row) in ("head", "pair") else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,6 +178,29 @@ class TrajectoryView:
 
 
 @dataclass(frozen=True, slots=True)
+class Strip:
+    name: str
+    "`embed`, `mlp`, `query` or `key`."
+    caption: str
+    values: tuple[float, ...]
+    "One a token, in the unit of what is asked about."
+    levels: tuple[int, ...]
+    "One a token, from -4 to 4: the share of the strip's largest absolute value, with its sign."
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class StripsView:
+    texts: tuple[str, ...]
+    "Tokens as displayed, leading space kept."
+    cursor: int
+    "The token cursor."
+    strips: tuple[Strip, ...]
+    title: str
+    "`total`, `direct`, or which frame they are of."
+
+
+@dataclass(frozen=True, slots=True)
 class RowsView:
     """A short table that is text already."""
 
@@ -189,6 +227,12 @@ class Look:
     displays: RowsView
     tops: RowsView
     "Next tokens."
+    tree: TreeView | None = None
+    "What is upstream; None where it has not been computed, for nobody sees it."
+    strips: StripsView | None = None
+    "Likewise."
+    heat: HeatView | None = None
+    "The last sweep."
     edits_of: dict[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
     "Component -> numbers of the edits on it."
     unsaved: bool = False

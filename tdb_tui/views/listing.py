@@ -2,9 +2,9 @@
 
 from model.components import Kind
 from tdb_tui import lines
-from tdb_tui.listing import Row
-from tdb_tui.listing import listing as listed
 from tdb_tui.session import Snapshot
+from tdb_tui.tables.listing import Row
+from tdb_tui.tables.listing import listing as listed
 from tdb_tui.views.data import ListingRow, ListingView
 from tdb_tui.views.title import unit
 
@@ -30,6 +30,7 @@ def _row(snapshot: Snapshot, row: Row) -> ListingRow:
         stop=stops[0].name if stops else "",
         stop_enabled=any(stop.enabled for stop in stops),
         edited="*" in row.marks,
+        circuit="C" in row.marks,
         top="" if row.top is None else snapshot.tokenizer.display(row.top),
         node=_node(snapshot, row, line),
         line=line,

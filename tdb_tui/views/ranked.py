@@ -1,16 +1,19 @@
 """Snapshot -> the ranked components: columns and an order, however many rows there are."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.components import Kind
-from model.nodes import KINDS, NodeTable
+from model.components import Kind, Node
+from model.estimates.disagreement import marked
+from model.nodes import KINDS, NONE, NodeTable, code_of
 from model.sites import Site
-from tdb_tui import ranking
 from tdb_tui.readings import Reading
 from tdb_tui.session import Snapshot
+from tdb_tui.tables import ranking
+from tdb_tui.tables.estimates import CRITERIA
 from tdb_tui.views.data import RankedView
 
 
@@ -21,25 +24,52 @@ def ranked(snapshot: Snapshot) -> RankedView:
     where = "all pos" if found.only is None else f"@{labels[found.only]}"
     kinds = next((name for name, kinds in ranking.KINDS.items() if kinds == snapshot.state.rank.kinds), "")
     what = found.by if kinds == "components" else f"{kinds} {found.by}"
+    effects = found.measured(snapshot.asked, range(len(found)))
+    known = np.full(len(found.table), np.nan)
+    known[found.order] = effects
+    draft = snapshot.state.draft
     texts = tuple(snapshot.tokenizer.display(token) for token in snapshot.state.inputs.prompt.tokens)
     return RankedView(
         table=found.table,
         order=found.order,
         measure=measure,
         direct=found.table.direct,
+        measured=known,
+        marked=disagreeing(found.table, known),
+        circuit=members(
+            found.table, draft.nodes if draft and draft.is_of(snapshot.state.inputs.prompt) else ()
+        ),
         reads=keys_read(snapshot.now, found.table),
         labels=labels,
         keys=texts,
         title=f"{what} · {where}" + (f" · frame {snapshot.state.frame}" if snapshot.state.frame else ""),
         by=found.by,
-        scale=float(np.abs(measure[found.order]).max(initial=0.0)),
+        scale=float(np.nan_to_num(np.abs(measure[found.order])).max(initial=0.0)),
     )
+
+
+def disagreeing(table: NodeTable, measured: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Rows whose estimate and measurement disagree: [row]."""
+    found = np.zeros(len(table), dtype=bool)
+    for row in np.flatnonzero(~np.isnan(measured)):
+        found[row] = marked(float(table.total[row]), float(measured[row]), CRITERIA)
+    return found
+
+
+def members(table: NodeTable, nodes: tuple[Node, ...]) -> NDArray[np.bool_]:
+    """Rows that a circuit has; a head's row also where the circuit has one of its pairs: [row]."""
+    if not nodes:
+        return np.zeros(len(table), dtype=bool)
+    exact = [code_of(node) for node in nodes]
+    queries = [code_of(replace(node, key=None)) for node in nodes]
+    codes = table.codes()
+    return np.isin(codes, exact) | (np.isin(codes, queries) & (table.key == NONE))
 
 
 def keys_read(reading: Reading, table: NodeTable) -> NDArray[np.int64]:
     """The key that each head's row attends to most, -1 for other kinds of nodes: [row]."""
     reads = np.full(len(table), -1)
-    heads = (table.kind == KINDS.index(Kind.HEAD)) & (table.key < 0)
+    heads = (table.kind == KINDS.index(Kind.HEAD)) & (table.key < 0) & (table.pos >= 0)
     layers = np.unique(table.layer[heads])
     for layer in layers:
         rows = np.flatnonzero(heads & (table.layer == layer))

@@ -2,32 +2,46 @@
 
 import numpy as np
 
+from model.edits.interventions import flat
+from model.tokenizer import printable
 from tdb_tui import lines
+from tdb_tui.edits.stack import Worth, worths
 from tdb_tui.formats import probability, quoted, signed
 from tdb_tui.session import Snapshot
-from tdb_tui.state import Stop
+from tdb_tui.state import Edit, Stop
 from tdb_tui.views.data import RowsView
 
 NEXT_TOKENS = 40
 
 
 def edits(snapshot: Snapshot) -> RowsView:
-    """`i1 * ablate L9H9@* mean`; a switched-off one has `-`."""
-    found = snapshot.state.inputs.edits
+    """`i1 * -1.43 +1.93 ablate L9H9@* mean`: what it is worth and the metric after it, as far as they are known.
+
+    A switched-off one has `-`; nothing is run for this.
+    """
+    inputs = snapshot.state.inputs
     rows = tuple(
-        f"i{edit.number} {'*' if edit.enabled else '-'} {edit.text}{'' if edit.enabled else '  (off)'}"
-        for edit in found
+        _edit(edit, worth) for edit, worth in zip(inputs.edits, worths(inputs, snapshot.known), strict=True)
     )
-    return RowsView(
-        "interventions", rows, tuple(f"i{edit.number}" for edit in found), "none: x ablates the selected row"
-    )
+    names = tuple(f"i{edit.number}" for edit in inputs.edits)
+    return RowsView("interventions", rows, names, "none: x ablates the selected row")
+
+
+def _edit(edit: Edit, worth: Worth) -> str:
+    name = f"{printable(edit.name)}: " if edit.name else ""
+    if not edit.enabled:
+        return f"i{edit.number} - {name}{edit.text}  (off)"
+    numbers = [worth.marginal, worth.cumulative]
+    known = any(each is not None for each in numbers)
+    shown = [f"{'·' if each is None else signed(each)} " for each in numbers if known]
+    return f"i{edit.number} * {''.join(shown)}{name}{edit.text}"
 
 
 def edits_of(snapshot: Snapshot) -> dict[str, tuple[int, ...]]:
     """Component -> the edits that change it everywhere it is, so that one key can take them away again."""
     found: dict[str, tuple[int, ...]] = {}
     for edit in snapshot.state.inputs.edits:
-        for part in {change.component for change in edit.changes}:
+        for part in {change.component for change in flat(edit.changes)}:
             found[str(part)] = (*found.get(str(part), ()), edit.number)
     return found
 
@@ -52,7 +66,8 @@ def _stop(snapshot: Snapshot, stop: Stop) -> str:
         what = f"{where} if {stop.expression}" if stop.expression else where
     once = " once" if stop.temporary else ""
     ignore = f"  ignore {stop.ignore}" if stop.ignore else ""
-    return f"{stop.name} {on} {what}{once}  hits {stop.hits}{ignore}"
+    told = f"  {' ;; '.join(stop.commands)}" if stop.commands else ""
+    return f"{stop.name} {on} {what}{once}  hits {stop.hits}{ignore}{told}"
 
 
 def displays(snapshot: Snapshot) -> RowsView:

@@ -14,6 +14,9 @@ UNITS = {
     Quantity.LOGIT_MINUS_MEAN: "logit",
     Quantity.LOGPROB: "logp",
     Quantity.PROB: "p",
+    Quantity.KL: "kl",
+    Quantity.DIRECTION: "dir",
+    Quantity.ACTIVATION: "act",
 }
 
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 import model.demo
-from model import attribution
 from model.components import Component, Kind
+from model.edits.interventions import Ablate, Patch, Sources, Span
+from model.effects import attribution
 from model.gpt2 import GPT2
-from model.interventions import Ablate, Patch, Sources, Span
+from model.measured.replay import measure, metric_scorer
 from model.metrics import Metric, Quantity
 from model.nodes import joined
-from model.replay import measure, metric_scorer
 from model.sites import Site
 from model.tokenizer import Tokenizer, load_tokenizer
 from model.trace import metric_value, record

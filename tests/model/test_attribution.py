@@ -8,10 +8,10 @@ import torch
 from hypothesis import given, settings
 from torch import Tensor
 
-from model import attribution
 from model.components import Kind, Node
+from model.edits.interventions import Sources
+from model.effects import attribution
 from model.gpt2 import GPT2
-from model.interventions import Sources
 from model.metrics import Metric, Quantity
 from model.sites import Site
 from model.targets import gradient_at, metric_target

@@ -7,10 +7,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from model import attribution
-from model.attribution import Gradients
+from model.edits.interventions import Change, Sources
+from model.effects import attribution
+from model.effects.attribution import Gradients
 from model.gpt2 import GPT2
-from model.interventions import Change, Sources
 from model.metrics import Metric
 from model.nodes import NodeTable, joined
 from model.sites import Site

@@ -1,6 +1,7 @@
 """Edges: sums out of a node and into an input, against autograd, and the tree that follows them."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
@@ -10,21 +11,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from model import attribution
-from model.attribution import Treatment
-from model.backward import Question, value_of
 from model.components import Component, Kind, Node
-from model.edges import Input, InputGradients, edges_from, edges_into, input_gradients
-from model.estimators import attribution_patching
+from model.edits.interventions import Ablate, Sources, Span
+from model.effects import attribution
+from model.effects.attribution import Treatment
+from model.effects.backward import Question, value_of
+from model.effects.writes import effects_of, write_of
+from model.estimates.estimators import attribution_patching
+from model.estimates.swap import Swap
 from model.gpt2 import GPT2
-from model.interventions import Ablate, Sources, Span
 from model.metrics import Metric, Quantity
 from model.nodes import joined
 from model.sites import Site, compose
 from model.targets import Target, Via, metric_target, trace_target
 from model.trace import Trace, record
-from model.upstream import Branch, Pruning, as_dict, as_dot, tree
-from model.writes import effects_of, write_of
+from model.upstream.branches import Branch, as_dict, as_dot, quoted
+from model.upstream.edges import Input, InputGradients, edges_from, edges_into, input_gradients
+from model.upstream.tree import Pruning, tree
 from tests.tiny import EARLY, EDITS, END, LD, OTHER, TINY, TOKENS
 
 L0H1, L1H2, L2H0 = (Component(Kind.HEAD, layer, head) for layer, head in ((0, 1), (1, 2), (2, 0)))
@@ -194,7 +197,7 @@ def test_EAP_edges_of_the_difference_of_two_runs_add_up_to_AtP_of_the_node(
     """EAP-IG's library: gradient on the clean run, (corrupted - clean) . gradient."""
     clean, corrupted = record(tiny, TOKENS), record(tiny, OTHER)
     by = input_gradients(tiny, clean, LD, treatment=treatment)
-    nodes = attribution_patching(tiny, clean, corrupted, LD, treatment=treatment)
+    nodes = attribution_patching(Swap(tiny, clean, corrupted, LD, treatment=treatment))
     for node, expected in (
         (Node(L0H1, 4), nodes.heads[0, 1, 4]), (Node(M1, 5), nodes.mlp[1, 5]),
         (Node(Component(Kind.EMBED), 2), nodes.embed[2]), (Node(Component(Kind.NEURON, 0, 11), 2), nodes.neurons[0, 2, 11]),
@@ -401,6 +404,22 @@ def test_trees_keep_depth_top_and_threshold_and_end_at_embeddings_and_edits(
             assert branch.node.key is None and branch.children == ()
 
 
+def test_branches_are_opened_and_closed_one_by_one(tiny: GPT2) -> None:
+    trace = record(tiny, TOKENS)
+    target = metric_target(tiny, trace, LD)
+    whole, short = (tree(tiny, trace, target, Pruning(depth=depth, top=3)) for depth in (2, 1))
+    first = whole.children[0]
+    assert first.node is not None and first.children
+    opened = tree(tiny, trace, target, Pruning(depth=1, top=3, turned=frozenset({(first.node,)})))
+    assert opened.children == (first, *short.children[1:]), (
+        "opened, a branch is what the deeper tree has there"
+    )
+    closed = tree(tiny, trace, target, Pruning(depth=2, top=3, turned=frozenset({(first.node,)})))
+    assert closed.children == (short.children[0], *whole.children[1:])
+    assert closed.children[0].opens
+    assert tree(tiny, trace, target, Pruning(depth=2, top=3, turned=frozenset({()}))).children == ()
+
+
 def test_a_tree_is_the_same_twice_as_text_and_as_json(tiny: GPT2) -> None:
     trace = record(tiny, TOKENS)
     target = metric_target(tiny, trace, LD)
@@ -430,6 +449,28 @@ def test_dot_has_a_node_once_and_sums_what_comes_by_the_same_edge() -> None:
         '  "L0H1@3<1" -> "M1@3" [label="+0.5"];\n'
         "}\n"
     )
+
+
+@pytest.mark.parametrize("name", ["' \"' - ' John' @END", "a\\", '\\"', "plain"])
+def test_a_drawing_keeps_whatever_a_token_is_called(name: str) -> None:
+    dot = as_dot(Branch(None, None, 1.0, (Branch(Node(M1, 3), None, 0.5),)), name)
+    assert dot.splitlines()[2] == f"  {quoted(name)};"
+    inner = quoted(name)[1:-1]
+    assert re.fullmatch(r'(?:[^"\\]|\\.)*', inner)  # no quote ends it early
+    assert re.sub(r"\\(.)", r"\1", inner) == name
+
+
+@pytest.mark.parametrize("edit", ["none", "attn zero at the end", "many"])
+def test_a_closed_branch_says_whether_it_could_be_opened(tiny: GPT2, sources: Sources, edit: str) -> None:
+    trace = record(tiny, TOKENS, EDITS[edit], sources)
+    target = metric_target(tiny, trace, LD)
+    closed, opened = (tree(tiny, trace, target, Pruning(depth=depth, top=60)) for depth in (1, 2))
+    kinds = set()
+    for branch, deeper in zip(closed.children, opened.children, strict=True):
+        assert branch.node == deeper.node and branch.children == ()
+        assert branch.opens == deeper.opens == bool(deeper.children)
+        kinds.add(branch.opens)
+    assert kinds == {True, False}
 
 
 def test_hooks_stop_trees_and_edges(tiny: GPT2) -> None:

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from model import attribution
 from model.components import Kind, Node
+from model.edits.interventions import Ablate, Span, as_hook
+from model.effects import attribution
 from model.gpt2 import GPT2
-from model.interventions import Ablate, Span, as_hook
 from model.metrics import Metric, Quantity
 from model.nodes import joined
 from model.sites import Hook, Site, compose

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from model.generators import TASKS, generate
-from model.generators.slots import fill, known_templates, places, single_words
-from model.prompt_files import read_prompts, write_prompts
-from model.prompts import END, Example, PromptError, encode, encode_pairs
+from model.sets.files import read_prompts, write_prompts
+from model.sets.generators import TASKS, generate
+from model.sets.generators.slots import fill, known_templates, places, single_words
+from model.sets.prompts import END, Example, PromptError, encode, encode_pairs
 from model.tokenizer import Tokenizer, load_tokenizer, make_tokenizer
 from model.vocabulary import Vocabulary
 

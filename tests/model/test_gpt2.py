@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from model.edits.interventions import Ablate, Change, Span, as_hook
 from model.gpt2 import GPT2, Config
-from model.interventions import Ablate, Change, Span, as_hook
 from model.metrics import Metric
 from model.sites import Site, compose, no_hook
 from model.trace import RECORDED, metric_value, record, recorder

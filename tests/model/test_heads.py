@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from model.about.heads import View, composition, copied, copy_scores, eigenvalue_score, ov, qk
+from model.about.reads import Ends
 from model.components import Component, Kind
 from model.gpt2 import GPT2, Config, LayerNorm
-from model.heads import View, composition, copied, copy_scores, eigenvalue_score, ov, qk
-from model.reads import Ends
 from tests.tiny import TINY, random_model
 
 HEADS = [Component(Kind.HEAD, layer, index) for layer, index in ((0, 1), (1, 2), (2, 0))]

@@ -1,7 +1,8 @@
 """Edits: against numpy loops, finite differences, and each other."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from random import Random
 
 import numpy as np
 import pytest
@@ -9,16 +10,30 @@ import torch
 from hypothesis import given, settings
 from torch import Tensor
 
-from model import attribution
 from model.components import Component, Kind, Node
+from model.edits.interventions import (
+    Ablate,
+    Change,
+    Freeze,
+    Mode,
+    Patch,
+    Sources,
+    Span,
+    Steer,
+    Way,
+    as_hook,
+    first_layer,
+    where,
+)
+from model.effects import attribution
 from model.gpt2 import GPT2
-from model.interventions import Ablate, Change, Mode, Patch, Sources, Span, as_hook, first_layer, where
 from model.metrics import Metric
 from model.nodes import joined
 from model.sites import Hook, Site, compose
 from model.trace import logits_at, metric_value, record
 from tests.edits import CHANGES
 from tests.naive import Array, Edit, Naive, Run
+from tests.site_edits import SITE_EDITS, full_sources
 from tests.tiny import (
     A1,
     BA1,
@@ -46,21 +61,24 @@ from tests.tiny import (
 NAMES = {
     Kind.EMBED: "resid_pre", Kind.TOKEN_EMBED: "embed", Kind.POS_EMBED: "pos_embed", Kind.ATTN: "attn_out",
     Kind.MLP: "mlp_out", Kind.NEURON: "mlp_post", Kind.ATTN_BIAS: "attn_bias", Kind.MLP_BIAS: "mlp_bias",
-    Kind.FINAL_BIAS: "ln_final_bias",
+    Kind.FINAL_BIAS: "ln_final_bias", Kind.HEAD: "z",
 }  # fmt: skip
+ALL_EDITS = {**EDITS, **SITE_EDITS}
 
 
 def site_name(change: Change) -> str:
-    if change.component.kind is Kind.HEAD:
-        return "z" if change.key is None else "pattern"
-    return NAMES[change.component.kind]
+    if isinstance(change, Ablate) and change.mode is Mode.CUT:
+        return "scores"
+    if change.key is not None:
+        return "pattern"
+    kind = change.component.kind
+    return NAMES.get(kind, kind.letters)
 
 
-def part_of(value: Array, change: Change, pos: int, key: int | None) -> Array:
+def part_of(value: Array, component: Component, pos: int, key: int | None) -> Array:
     """The numbers that a component has at a token, as a view that can be written through."""
-    component = change.component
-    if component.kind is Kind.HEAD:
-        row = value[component.index, pos]
+    if component.kind.has_heads:
+        row = value[:, pos] if component.index is None else value[component.index, pos]
         return row if key is None else row[key : key + 1]
     if component.kind is Kind.NEURON:
         assert component.index is not None
@@ -68,7 +86,62 @@ def part_of(value: Array, change: Change, pos: int, key: int | None) -> Array:
     return value[pos]
 
 
-def naive_edit(changes: Sequence[Change], means: Sequence[Run], other: Run) -> Edit:
+@dataclass(frozen=True)
+class Runs:
+    """What edits take values from, in numpy."""
+
+    means: list[Run]
+    "Also what resampling draws from."
+    other: Run
+    base: Run
+
+
+def noise(change: Ablate, pos: int, here: Array) -> Array:
+    """Drawn token by token; of a layer's heads each has its own, of a pair its row's."""
+    part = change.component
+    kind = part.kind if change.key is None else Kind.PATTERN
+    heads = [part.index] if part.index is not None or not kind.has_heads else range(TINY.n_head)
+    rows: list[Array] = []
+    for head in heads:
+        name = str(Component(kind, part.layer, head))
+        rows.append(np.random.default_rng([change.seed, pos, *name.encode()]).standard_normal(1000))
+    if change.key is not None:
+        return rows[0][change.key : change.key + 1]
+    return np.stack([row[: here.shape[-1]] for row in rows]).reshape(here.shape)
+
+
+def new_value(change: Change, n: int, pos: int, here: Array, at: tuple[str, int], runs: Runs) -> Array:
+    """What a component's value at a token becomes; `n` counts the positions of the span."""
+    part, key = change.component, change.key
+    match change:
+        case Patch():
+            run = runs.other if change.example is None else runs.means[1]
+            return part_of(run[at], part, change.source.first + n, change.source_key)
+        case Freeze():
+            return part_of(runs.base[at], part, pos, key)
+        case Steer(way=Way.SET):
+            return change.amount + 0 * here
+        case Steer(way=Way.CLAMP):
+            assert change.high is not None
+            return np.minimum(np.maximum(here, change.amount), change.high)
+        case Steer():
+            vector = (1.0,) if change.direction is None else change.direction.vector
+            return here + change.amount * np.array(vector)
+        case Ablate(mode=Mode.MEAN):
+            return np.mean([part_of(run[at], part, pos, key) for run in runs.means], axis=0)
+        case Ablate(mode=Mode.RESAMPLE):
+            return part_of(Random(change.seed).choice(runs.means)[at], part, pos, key)
+        case Ablate(mode=Mode.NOISE):
+            return here + change.amount * noise(change, pos, here)
+        case Ablate(mode=Mode.SCALE):
+            return here * change.amount
+        case Ablate():
+            return {Mode.ZERO: 0.0, Mode.CUT: -np.inf}.get(change.mode, change.amount) + 0 * here
+        case _:
+            raise AssertionError(change)
+
+
+def naive_edit(changes: Sequence[Change], runs: Runs) -> Edit:
     """The same edits, one position at a time."""
 
     def edit(site: str, layer: int, value: Array) -> Array:
@@ -80,31 +153,29 @@ def naive_edit(changes: Sequence[Change], means: Sequence[Run], other: Run) -> E
             for n, pos in enumerate(range(span.first, span.last + 1)):
                 if change.key is not None and change.key > pos:
                     continue
-                here = part_of(value, change, pos, change.key)
-                if isinstance(change, Patch):
-                    here[:] = part_of(other[site, layer], change, change.source.first + n, change.source_key)
-                elif change.mode is Mode.MEAN:
-                    here[:] = sum(part_of(run[site, layer], change, pos, None) for run in means) / len(means)
-                else:
-                    here[:] = {Mode.ZERO: 0 * here, Mode.SCALE: here * change.amount}.get(
-                        change.mode, change.amount + 0 * here
-                    )
+                here = part_of(value, change.component, pos, change.key)
+                here[...] = new_value(change, n, pos, here.copy(), (site, layer), runs)
         return value
 
     return edit
 
 
 @pytest.fixture(scope="module")
-def naive_runs(naive: Naive) -> tuple[list[Run], Run]:
-    return [naive.run(tokens) for tokens in REFERENCES], naive.run(OTHER)
+def naive_runs(naive: Naive) -> Runs:
+    return Runs([naive.run(tokens) for tokens in REFERENCES], naive.run(OTHER), naive.run(TOKENS))
 
 
-@pytest.mark.parametrize("name", EDITS)
+@pytest.fixture(scope="module")
+def sources(tiny: GPT2) -> Sources:
+    return full_sources(tiny)
+
+
+@pytest.mark.parametrize("name", ALL_EDITS)
 def test_every_edit_agrees_with_the_naive_pass(
-    tiny: GPT2, sources: Sources, naive: Naive, naive_runs: tuple[list[Run], Run], name: str
+    tiny: GPT2, sources: Sources, naive: Naive, naive_runs: Runs, name: str
 ) -> None:
-    logits = tiny(torch.tensor([TOKENS]), as_hook(EDITS[name], sources))[0]
-    expected = naive.run(TOKENS, naive_edit(EDITS[name], *naive_runs))["logits", 0]
+    logits = tiny(torch.tensor([TOKENS]), as_hook(ALL_EDITS[name], sources))[0]
+    expected = naive.run(TOKENS, naive_edit(ALL_EDITS[name], naive_runs))["logits", 0]
     np.testing.assert_allclose(logits.numpy(), expected, rtol=0, atol=1e-10)
     if name != "none":
         assert not np.allclose(expected, tiny(torch.tensor([TOKENS]))[0].numpy(), atol=1e-6)
@@ -113,10 +184,10 @@ def test_every_edit_agrees_with_the_naive_pass(
 @settings(max_examples=25, deadline=None)
 @given(changes=CHANGES)
 def test_any_list_of_edits_agrees_with_the_naive_pass(
-    tiny: GPT2, sources: Sources, naive: Naive, naive_runs: tuple[list[Run], Run], changes: tuple[Change, ...]
+    tiny: GPT2, sources: Sources, naive: Naive, naive_runs: Runs, changes: tuple[Change, ...]
 ) -> None:
     logits = tiny(torch.tensor([TOKENS]), as_hook(changes, sources))[0]
-    expected = naive.run(TOKENS, naive_edit(changes, *naive_runs))["logits", 0]
+    expected = naive.run(TOKENS, naive_edit(changes, naive_runs))["logits", 0]
     np.testing.assert_allclose(logits.numpy(), expected, rtol=1e-9, atol=1e-9)
 
 
@@ -216,7 +287,7 @@ def test_edits_apply_in_order(tiny: GPT2) -> None:
 def test_K_an_edit_reaches_no_earlier_token(tiny: GPT2, sources: Sources) -> None:
     """K: an edit at token t leaves every earlier token's logits as they were, to the bit."""
     clean = tiny(torch.tensor([TOKENS]))[0]
-    for name, changes in EDITS.items():
+    for name, changes in ALL_EDITS.items():
         spans = [change.span for change in changes]
         if None in spans or not spans:
             continue
@@ -239,7 +310,7 @@ def test_K_a_pair_cannot_be_made_to_look_ahead(tiny: GPT2, sources: Sources) -> 
 
 def test_an_edit_is_the_same_for_every_row_of_a_batch(tiny: GPT2, sources: Sources) -> None:
     batch = torch.tensor([TOKENS, OTHER, REFERENCES[1]])
-    for name, changes in EDITS.items():
+    for name, changes in ALL_EDITS.items():
         hook = as_hook(changes, sources)
         together = tiny(batch, hook)
         for row in range(3):
@@ -251,8 +322,8 @@ def test_edits_write_on_copies(tiny: GPT2, sources: Sources) -> None:
     weights = {name: x.clone() for name, x in tiny.state_dict().items()}
     other, clean = record(tiny, OTHER), record(tiny, TOKENS)
     before = {at: x.clone() for at, x in (*other.acts.items(),)}
-    for changes in EDITS.values():
-        record(tiny, TOKENS, changes, Sources(sources.means, other), base=clean)
+    for changes in ALL_EDITS.values():
+        record(tiny, TOKENS, changes, replace(sources, other=other), base=clean)
     assert all(torch.equal(x, weights[name]) for name, x in tiny.state_dict().items())
     assert all(torch.equal(x, before[at]) for at, x in other.acts.items())
     assert torch.equal(clean[Site.LN_FINAL, 0], record(tiny, TOKENS)[Site.LN_FINAL, 0])
@@ -287,7 +358,7 @@ def test_layers_that_an_edit_touches_first() -> None:
         (lambda: Patch(L1H2, LAST, LAST, source_key=2), "pair takes its value from a pair"),
         (lambda: as_hook([Patch(M1, LAST, LAST)]), "patch needs a prompt B"),
         (lambda: as_hook([Ablate(M1, mode=Mode.MEAN)]), "mean needs reference prompts"),
-        (lambda: as_hook([Ablate(L1H2, key=1, mode=Mode.MEAN)]), "one attention pair has no mean"),
+        (lambda: as_hook([Ablate(L1H2, key=1, mode=Mode.MEAN)]), "mean needs reference prompts"),
         (lambda: as_hook([Ablate(Component(Kind.UNEMBED))]), "U puts nothing out that could be replaced"),
         (lambda: where(Component(Kind.LATENT, 1, 5)), "F1.5 puts nothing out"),
     ],

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from model.edits.interventions import Sources
 from model.gpt2 import GPT2
-from model.interventions import Sources
 from model.lens import lens, lens_values, read, residuals
 from model.metrics import Metric, Quantity
 from model.sites import Site

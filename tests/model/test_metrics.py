@@ -9,19 +9,24 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.edits.interventions import Change, Sources
 from model.gpt2 import GPT2
-from model.metrics import Metric, Quantity, final_gradient
+from model.metrics import PROBES, Metric, Quantity, Reference, final_gradient
+from model.probes import Direction
 from model.sites import Site
-from model.trace import record
-from tests.edits import TOKEN_IDS, linear_metrics
-from tests.tiny import END, LD, TOKENS
+from model.trace import metric_value, record, reference
+from tests.edits import CHANGES, TOKEN_IDS, linear_metrics
+from tests.tiny import END, LD, OTHER, TOKENS
 
+OF_LOGITS = [quantity for quantity in Quantity if quantity not in PROBES]
+FROM = Reference(torch.randn(113, generator=torch.Generator().manual_seed(3)).double().log_softmax(-1))
+"What the divergences are from."
 SETS = st.lists(TOKEN_IDS, min_size=1, max_size=4, unique=True).map(tuple)
 
 
 @st.composite
 def metrics(draw: st.DrawFn) -> Metric:
-    return Metric(draw(st.sampled_from(Quantity)), draw(SETS), draw(SETS), END)
+    return Metric(draw(st.sampled_from(OF_LOGITS)), draw(SETS), draw(SETS), END).against(FROM)
 
 
 def logits() -> torch.Tensor:
@@ -32,6 +37,10 @@ def logits() -> torch.Tensor:
 def test_the_metric_is_its_definition(metric: Metric) -> None:
     for row, value in zip(logits(), metric.of(logits()), strict=True):
         total = sum(math.exp(logit) for logit in row.tolist())
+        apart = [
+            math.exp(log) * (log - math.log(math.exp(logit) / total))
+            for log, logit in zip(FROM.logprob.tolist(), row.tolist(), strict=True)
+        ]
         targets = [float(row[token]) for token in metric.targets]
         distractors = [float(row[token]) for token in metric.distractors]
         expected = {
@@ -40,6 +49,7 @@ def test_the_metric_is_its_definition(metric: Metric) -> None:
             Quantity.LOGIT_MINUS_MEAN: sum(targets) / len(targets) - sum(row.tolist()) / len(row),
             Quantity.LOGPROB: math.log(sum(map(math.exp, targets)) / total),
             Quantity.PROB: sum(map(math.exp, targets)) / total,
+            Quantity.KL: sum(apart),
         }[metric.quantity]
         assert float(value) == pytest.approx(expected, abs=1e-11)
 
@@ -86,26 +96,53 @@ def test_the_probability_of_every_token_is_one() -> None:
     assert (everything.of(logits()) - 1).abs().max() <= 1e-14
 
 
-@pytest.mark.parametrize("quantity", Quantity)
+@pytest.mark.parametrize("quantity", OF_LOGITS)
 def test_naming_every_token_twice_changes_nothing(quantity: Quantity) -> None:
-    """A mean repeats harmlessly, and a set of tokens has one probability."""
-    once = Metric(quantity, (3, 8), (5,), 0)
+    """A mean repeats harmlessly, a set of tokens has one probability, and a divergence names none."""
+    once = Metric(quantity, (3, 8), (5,), 0).against(FROM)
     twice = replace(once, targets=(3, 8, 3, 8), distractors=(5, 5))
     assert (once.of(logits()) - twice.of(logits())).abs().max() <= 1e-14
 
 
 def test_logits_far_from_zero_do_not_overflow() -> None:
     far = logits() * 1e4
-    for quantity in Quantity:
-        assert Metric(quantity, (3,), (5,), 0).of(far).isfinite().all()
+    for quantity in OF_LOGITS:
+        assert Metric(quantity, (3,), (5,), 0).against(FROM).of(far).isfinite().all()
+    itself = Reference(far[0].log_softmax(-1))
+    apart = Metric(Quantity.KL, (3,), (), 0).against(itself).of(far)
+    assert apart.isfinite().all() and apart[0] == 0
+
+
+@given(changes=CHANGES, pos=st.integers(0, END))
+def test_a_divergence_is_never_negative_and_nothing_only_from_itself(
+    tiny: GPT2, sources: Sources, changes: tuple[Change, ...], pos: int
+) -> None:
+    plain = record(tiny, TOKENS)
+    edited = record(tiny, TOKENS, changes, sources)
+    metric = Metric(Quantity.KL, (1,), (), pos).against(reference(tiny, plain, pos))
+    assert metric_value(tiny, plain, metric) == 0
+    p, q = (tiny.unembed(run[Site.LN_FINAL, 0][pos]).softmax(-1).numpy() for run in (plain, edited))
+    assert metric_value(tiny, edited, metric) == pytest.approx(float((p * np.log(p / q)).sum()), abs=1e-12)
+    assert metric_value(tiny, edited, metric) >= 0
+
+
+def test_a_divergence_from_itself_has_no_slope(tiny: GPT2) -> None:
+    normed = record(tiny, TOKENS)[Site.LN_FINAL, 0][END]
+    metric = Metric(Quantity.KL, (1,), (), END).against(reference(tiny, record(tiny, TOKENS), END))
+    assert final_gradient(metric, normed, tiny.unembedding).abs().max() <= 1e-12
+    other = record(tiny, OTHER)[Site.LN_FINAL, 0][END]
+    assert final_gradient(metric, other, tiny.unembedding).abs().max() > 1e-3
 
 
 def test_metrics_are_values() -> None:
     assert LD == replace(LD) and hash(LD) == hash(replace(LD)) and LD != replace(LD, pos=0)
-    assert {quantity: Metric(quantity, (1,), (2,), 0).linear for quantity in Quantity} == {
+    assert {quantity: Metric(quantity, (1,), (2,), 0).linear for quantity in OF_LOGITS} == {
         Quantity.LOGIT_DIFF: True, Quantity.LOGIT: True, Quantity.LOGIT_MINUS_MEAN: True,
-        Quantity.LOGPROB: False, Quantity.PROB: False,
+        Quantity.LOGPROB: False, Quantity.PROB: False, Quantity.KL: False,
     }  # fmt: skip
+    kl = Metric(Quantity.KL, (1,), (), 0)
+    assert kl.against(FROM) == kl.against(FROM) != kl.against(Reference(FROM.logprob)) != kl
+    assert LD.against(FROM) == LD
 
 
 def test_what_a_metric_needs_is_a_sentence(tiny: GPT2) -> None:
@@ -115,3 +152,11 @@ def test_what_a_metric_needs_is_a_sentence(tiny: GPT2) -> None:
         Metric(Quantity.LOGIT_DIFF, (1,), (), 0)
     with pytest.raises(ValueError, match="prob is not a direction"):
         Metric(Quantity.PROB, (1,), (), 0).direction(tiny.unembedding)
+    with pytest.raises(ValueError, match="kl is of two runs"):
+        Metric(Quantity.KL, (1,), (), 0).of(logits())
+    probe = Direction(1, (0.0,) * 48)
+    with pytest.raises(ValueError, match="direction is read inside the model"):
+        Metric(Quantity.DIRECTION, (1,), (), 0, probe).of(logits())
+    for quantity, given_ in ((Quantity.ACTIVATION, None), (Quantity.LOGIT, probe)):
+        with pytest.raises(ValueError, match="have a probe"):
+            Metric(quantity, (1,), (), 0, given_)

@@ -3,8 +3,8 @@
 import torch
 
 from model.components import Component, Kind
+from model.edits.interventions import Ablate, Mode, Patch, Sources, Span, where
 from model.gpt2 import GPT2
-from model.interventions import Ablate, Mode, Patch, Sources, Span, where
 from model.sites import Site
 from model.trace import record
 from tests.tiny import (

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model.metrics import Quantity
-from model.prompt_files import read_prompts, write_prompts
-from model.prompts import (
+from model.sets.files import read_prompts, write_prompts
+from model.sets.prompts import (
     END,
     Example,
     PromptError,
@@ -138,6 +138,7 @@ def test_pairs_have_a_counterfactual_of_the_same_length() -> None:
         (Example("So", ("Mary",), roles={"A": 2}), "role A is at token 2: the prompt has tokens 0 to 1"),
         (Example("So", ("Mary",), roles={"A": -1}), "role A is at token -1"),
         (Example("So", ("Mary",), roles={"A": 1, "B": 1}), "roles A and B are both token 1"),
+        (Example("So", ("Mary",), roles={"END": 0}), "role END is at token 0: END is the last token, 1"),
         (Example("So", ("Mary",), roles={"other": 1}), "'other' is no name for a role"),
         (Example("So", ("Mary",), roles={"": 1}), "'' is no name for a role"),
     ],

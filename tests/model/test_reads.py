@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from model import attribution
+from model.about.reads import Ends, Unit, driving, impossible, promoted, top_tokens, untrained
 from model.components import Component, Kind, Node
+from model.edits.interventions import Sources
+from model.effects import attribution
+from model.effects.writes import effects_of, write_of
 from model.gpt2 import GPT2
-from model.interventions import Sources
 from model.metrics import Metric, Quantity
-from model.reads import Ends, Unit, driving, impossible, promoted, top_tokens, untrained
 from model.sites import Hook, Site, compose
 from model.targets import Via, metric_target, trace_target
 from model.tokenizer import make_tokenizer
 from model.trace import RECORDED, record
 from model.vocabulary import Vocabulary
-from model.writes import effects_of, write_of
 from tests.tiny import BA1, BM1, EDITS, EMBED, END, FINAL_BIAS, L1H2, M1, N1, TINY, TOKENS
 from tests.writes import holding
 

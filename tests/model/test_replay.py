@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from model.components import Component, Kind, Node
+from model.edits.interventions import Ablate, Change, Sources, Span
 from model.gpt2 import GPT2
-from model.interventions import Ablate, Change, Sources, Span
+from model.measured import suffix
+from model.measured.replay import Scorer, measure, metric_scorer, target_scorer
 from model.metrics import Metric, Quantity
-from model.replay import Scorer, measure, metric_scorer, target_scorer
 from model.sites import Site
 from model.targets import Via, metric_target, trace_target
 from model.trace import Trace, metric_value, record
@@ -101,7 +102,10 @@ def test_only_lines_after_the_edit_and_before_the_target_run(tiny: GPT2) -> None
     assert seen == set()  # attention of layer 1 is the line before what reads
 
 
-def test_a_hook_that_raises_stops_a_sweep_and_keeps_what_was_found(tiny: GPT2) -> None:
+def test_a_hook_that_raises_stops_a_sweep_and_keeps_what_was_found(
+    tiny: GPT2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suffix, "ROWS", 100)
     calls = 0
 
     def stop(site: Site, layer: int, x: torch.Tensor) -> torch.Tensor:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from model.about.roles import ATTENTION, CORRELATION, RAISED, Role, on_prompt, probe, suggest
+from model.edits.interventions import Ablate
 from model.gpt2 import GPT2, Config
-from model.interventions import Ablate
-from model.roles import ATTENTION, CORRELATION, RAISED, Role, on_prompt, probe, suggest
 from model.sites import Site
 from model.trace import record
 from tests.tiny import END, L1H2, LAST, TINY, TOKENS

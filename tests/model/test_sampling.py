@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from model.edits.interventions import Ablate, Change, Mode, Sources, Span
 from model.gpt2 import GPT2
-from model.interventions import Ablate, Change, Mode, Sources, Span
 from model.sampling import generate
 from model.sites import Site
 from model.trace import logits_at, record

@@ -7,15 +7,26 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from model.attribution import Treatment, gradients, head_table, neuron_table, pair_table
 from model.components import Kind
+from model.effects.attribution import Treatment, gradients, head_table, neuron_table, pair_table
 from model.gpt2 import GPT2
 from model.metrics import Metric, Quantity
 from model.nodes import KINDS, NONE, NodeTable, joined
-from model.prompts import END, OTHER, Encoded, metric_of
-from model.sets import LIMIT, MEASURES, WHOLE, Others, SetTable, TableOf, tables_over
+from model.sets.prompts import END, OTHER, Encoded, metric_of
+from model.sets.statistics import summary
+from model.sets.tables import (
+    LIMIT,
+    MEASURES,
+    WHOLE,
+    Others,
+    SetTable,
+    TableOf,
+    laid_out,
+    laid_over,
+    summary_of_present,
+    tables_over,
+)
 from model.sites import Site
-from model.statistics import summary
 from model.trace import metric_value, record
 from tests.tiny import TINY
 
@@ -225,7 +236,7 @@ def test_progress_is_told_after_each_example_and_it_stops_at_once(tiny: GPT2) ->
     watched: list[Site] = []
     drained(tables_over(tiny, [BARE], also=lambda site, _, x: (watched.append(site), x)[1]))
     assert Site.LN_FINAL in watched  # of the recorded run
-    assert watched.count(Site.EMBED) == 2  # and of the one that is differentiated
+    assert watched.count(Site.Z) == 2 * TINY.n_layer  # and of its lines, differentiated one by one
     paused = tables_over(tiny, SET)
     assert next(paused) == 1
     paused.close()  # between examples it is let go
@@ -244,3 +255,36 @@ def test_a_set_that_cannot_be_run_is_refused_before_or_after_its_first_example(t
 
 def test_a_summary_of_no_rows_is_empty(tiny: GPT2) -> None:
     assert table_of(tiny, [ABBA]).summary("direct", []).mean.shape == (0,)
+
+
+def test_tables_made_elsewhere_are_laid_over_each_other_in_the_same_way(tiny: GPT2) -> None:
+    made = [
+        (own_table(tiny, each), metric_value(tiny, record(tiny, each.tokens), metric_of(each)))
+        for each in SET
+    ]
+    done, table = drained(laid_over(tiny.config, SET, iter(made)))
+    expected = table_of(tiny, SET)
+    assert done == [1, 2, 3] and table.roles == expected.roles
+    assert np.array_equal(table.metric, expected.metric)
+    for measure in MEASURES:
+        assert np.array_equal(table.values[measure], expected.values[measure], equal_nan=True)
+    with pytest.raises(ValueError, match="is empty"):
+        drained(laid_over(tiny.config, [], iter([])))
+    with pytest.raises(ValueError):
+        drained(laid_over(tiny.config, SET, iter(made[:2])))
+
+
+def test_named_numbers_are_laid_out_in_order_of_first_appearance_and_absent_ones_are_no_numbers() -> None:
+    names, values = laid_out([{"b": 1.0, "a": 2.0}, {}, {"c": 3.0, "a": 4.0}])
+    assert names == ("b", "a", "c")
+    nan = np.nan
+    assert np.array_equal(values, [[1, 2, nan], [nan, nan, nan], [nan, 4, 3]], equal_nan=True)
+    assert laid_out([{}, {}])[1].shape == (2, 0)
+
+
+def test_a_row_that_no_example_has_counts_none_and_changes_no_other() -> None:
+    values = np.array([[1.0, np.nan, -2.0], [3.0, np.nan, np.nan]])
+    found, alone = summary_of_present(values), summary(values[:, 0])
+    assert found.n.tolist() == [2, 0, 1] and found.mean.tolist() == [2.0, 0.0, -2.0]
+    assert (found.low[0], found.high[0], found.sd[0]) == (alone.low, alone.high, alone.sd)
+    assert (found.low[2], found.high[2]) == (-2.0, -2.0)

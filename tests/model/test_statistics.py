@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model import statistics
-from model.statistics import Summary, summary
+from model.sets import statistics
+from model.sets.statistics import Summary, summary
 
 FIELDS = ("mean", "sd", "low", "high", "sign")
 numbers = st.floats(-1e6, 1e6, allow_nan=False)

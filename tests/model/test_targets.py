@@ -6,14 +6,15 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from model import attribution
-from model.attribution import Gradients, Treatment
 from model.components import Component, Kind, Node
+from model.edits.interventions import Sources
+from model.effects import attribution
+from model.effects.attribution import Gradients, Treatment
 from model.gpt2 import GPT2
-from model.interventions import Sources
+from model.lines import residual_site
 from model.nodes import joined
 from model.sites import Site, compose
-from model.targets import Target, Via, metric_target, residual_site, trace_target
+from model.targets import Target, Via, metric_target, trace_target
 from model.trace import RECORDED, Trace, record
 from tests.tiny import EDITS, END, LD, TOKENS
 

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from torch import Tensor
 
+from model.edits.interventions import Ablate, Change, Mode, Sources
 from model.gpt2 import GPT2
-from model.interventions import Ablate, Change, Mode, Sources
 from model.sites import Site, no_hook
 from model.trace import RECORDED, Trace, logits_at, metric_value, record, shared_layers
 from tests.edits import CHANGES

@@ -15,7 +15,7 @@ from model.sites import Site
 from model.tokenizer import Tokenizer, make_tokenizer
 from model.vocabulary import BYTE_OF, END_OF_TEXT, Vocabulary
 from tdb_tui.app import TdbApp
-from tdb_tui.engine import Engine, ModelInfo
+from tdb_tui.engine import Engine, ModelInfo, load_engine
 from tdb_tui.session import Session, start
 from tests.tiny import random_model
 
@@ -36,6 +36,13 @@ def session(shape: Config = SHAPE, prompt: str = PROMPT) -> Session:
     info = ModelInfo("gpt2-random", Path("gpt2-random"), shape, "cpu", "float64")
     engine = Engine(random_model(shape), tokenizer(), info)
     return start(engine, prompt, ["Mary"], ["John"])[0]
+
+
+def demo_session() -> Session:
+    """The bundled model, which knows who is given the drink."""
+    directory = Path(__file__).resolve().parents[2] / "model" / "demo" / "gpt2-demo"
+    engine = load_engine(directory, directory.name, "", "cpu", "float32")
+    return start(engine, PROMPT, ["Mary"], ["John"])[0]
 
 
 def make_app(
@@ -64,7 +71,7 @@ async def settled(app: TdbApp, pilot: Pilot[int]) -> None:
     """Until the session is open, nothing runs, nothing waits, and all of it has been drawn."""
     async with asyncio.timeout(30):
         await pilot.pause()
-        while app.main.look is None or app.running is not None or not app.jobs.empty():
+        while app.main.look is None or app.worker.busy:
             await asyncio.sleep(0.01)
         await pilot.pause()
 
@@ -80,6 +87,12 @@ async def type_line(app: TdbApp, pilot: Pilot[int], line: str) -> None:
     await pilot.press("colon")
     app.main.line.fill(line)
     await press(app, pilot, "enter")
+
+
+def log(app: TdbApp) -> list[str]:
+    """What the log has, in lines that fit."""
+    pane = app.main.log_pane
+    return [pane.text(at) for at in range(pane.count())]
 
 
 def rows(app: TdbApp) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 from textual.pilot import Pilot
 
 from tdb_tui.app import TdbApp
+from tdb_tui.panes.arrangement import VIEWS
 from tests.ui.screens import make_app, play, press, screen, type_line
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "ui"
@@ -24,7 +25,8 @@ def compare(name: str, app: TdbApp) -> None:
 
 
 async def a_short_session(app: TdbApp, pilot: Pilot[int]) -> None:
-    await press(app, pilot, "n", "n", "b")
+    await press(app, pilot, "n", "n")
+    await press(app, pilot, "b")
     await type_line(app, pilot, "display ld")
     await type_line(app, pilot, "watch ld by 0.5")
     await press(app, pilot, "2", "j", "j", "j", "x")
@@ -41,7 +43,7 @@ def test_the_screen_of_a_short_session_is_as_recorded(size: tuple[int, int]) -> 
     play(body, size=size)
 
 
-@pytest.mark.parametrize("presses", range(1, 4))
+@pytest.mark.parametrize("presses", range(1, len(VIEWS)))
 def test_each_view_at_the_right_is_as_recorded(presses: int) -> None:
     async def body(app: TdbApp, pilot: Pilot[int]) -> None:
         await a_short_session(app, pilot)

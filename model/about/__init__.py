@@ -1,0 +1,1 @@
+"""What a component is about: the tokens it reads and writes, the role that a head plays."""

@@ -1,0 +1,1 @@
+"""What changes in a pass: ablations, patches, frozen values, steering, paths and edges."""

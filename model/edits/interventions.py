@@ -1,0 +1,123 @@
+"""Changes in a pass: the hook that makes them, and the sites at which they are made.
+
+The changes are frozen values (`changes.py`, `compounds.py`), their values come from other runs (`sources.py`), and
+what each does to a tensor is in `edits.py`.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from model.components import Component, Kind
+from model.edits.changes import Ablate, Change, ChangeError, Freeze, Mode, Patch, Span, Steer, Way, place
+from model.edits.compounds import AllBut, Compound, flat, runs, text_of
+from model.edits.made import Make, drawn, edit
+from model.edits.sources import Recorded, Reference, Sources, Where
+from model.sites import Hook, Site
+
+__all__ = [
+    "SINGLE",
+    "Ablate",
+    "AllBut",
+    "Change",
+    "ChangeError",
+    "Compound",
+    "Freeze",
+    "Mode",
+    "Patch",
+    "Recorded",
+    "Reference",
+    "Sources",
+    "Span",
+    "Steer",
+    "Way",
+    "Where",
+    "as_hook",
+    "drawn",
+    "first_layer",
+    "flat",
+    "place",
+    "runs",
+    "site_of",
+    "text_of",
+    "where",
+]
+
+SINGLE = Ablate | Patch | Freeze | Steer
+"Changes of one site, whose tensor is all that they read."
+
+SITES = {
+    Kind.TOKEN_EMBED: Site.EMBED,
+    Kind.POS_EMBED: Site.POS_EMBED,
+    Kind.EMBED: Site.RESID_PRE,
+    Kind.RESID_PRE: Site.RESID_PRE,
+    Kind.LN1_SCALE: Site.LN1_SCALE,
+    Kind.Q: Site.Q,
+    Kind.K: Site.K,
+    Kind.V: Site.V,
+    Kind.PATTERN: Site.PATTERN,
+    Kind.HEAD: Site.Z,
+    Kind.ATTN_BIAS: Site.ATTN_BIAS,
+    Kind.ATTN: Site.ATTN_OUT,
+    Kind.RESID_MID: Site.RESID_MID,
+    Kind.LN2_SCALE: Site.LN2_SCALE,
+    Kind.NEURON: Site.MLP_POST,
+    Kind.MLP_BIAS: Site.MLP_BIAS,
+    Kind.MLP: Site.MLP_OUT,
+    Kind.RESID_POST: Site.RESID_POST,
+    Kind.LN_FINAL_SCALE: Site.LN_FINAL_SCALE,
+    Kind.FINAL_BIAS: Site.LN_FINAL_BIAS,
+}
+
+
+def where(component: Component, key: int | None = None) -> Where:
+    """The site and layer at which a component is edited.  Raises ValueError for parts that put nothing out."""
+    if component.kind not in SITES:
+        raise ValueError(f"{component} puts nothing out that could be replaced")
+    site = Site.PATTERN if key is not None else SITES[component.kind]
+    return site, component.layer if component.kind.has_layer else 0
+
+
+def site_of(change: Change) -> Where:
+    """The site and layer at which a change is made.  Raises ValueError for one that has no single place."""
+    if isinstance(change, Ablate) and change.mode is Mode.CUT:
+        return Site.SCORES, change.component.layer
+    return where(change.component, change.key)
+
+
+def first_layer(change: Change, n_layer: int) -> int:
+    """The earliest layer whose computation the change touches: -1 the embeddings, n_layer the final norm."""
+    if not isinstance(change, SINGLE):
+        return change.first_layer(n_layer)
+    part = change.component
+    match part.kind:
+        case Kind.EMBED | Kind.TOKEN_EMBED | Kind.POS_EMBED:
+            return -1
+        case Kind.RESID_PRE if part.layer == 0:
+            return -1  # the embedding's own place, so that edits of both keep their order
+        case Kind.FINAL_BIAS | Kind.LN_FINAL_SCALE:
+            return n_layer
+        case _:
+            return part.layer
+
+
+def as_hook(changes: Sequence[Change | Compound], sources: Sources = Sources()) -> Hook:
+    """The hook that makes `changes` in order, the same way in every row of the batch.
+
+    Raises ChangeError where a change has no source, or does not fit it.
+    """
+    made: dict[Where, list[Make]] = {}
+    for change in flat(changes):
+        if not isinstance(change, SINGLE):
+            raise ValueError(f"'{change}' is of more than one place: `paths.hook_of` makes it")
+        at = site_of(change)
+        made.setdefault(at, []).append(edit(change, at, sources))
+
+    def hook(site: Site, layer: int, x: Tensor) -> Tensor:
+        makes = made.get((site, layer), ())
+        for make in makes:
+            x = make(x)
+        # a span may hold queries before the key, and those cannot see it
+        return x.tril() if makes and site is Site.PATTERN else x
+
+    return hook

@@ -1,0 +1,217 @@
+"""Gradients of a target by any site of the pass, one line at a time.
+
+A recorded run has the residual stream that enters every line, so a line can be run again from it and pulled back
+through alone: the cost of one forward and one backward, and never the graph of more than one sub-layer in memory.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import torch
+from torch import Tensor
+
+from model.edits.interventions import Sources
+from model.edits.paths import hook_of
+from model.effects.sublayers import held_scale
+from model.gpt2 import GPT2, Past, wide
+from model.lines import handed_on, last_line, norm_before, residual_site
+from model.metrics import Metric
+from model.probes import positions_of, probe_line, probed
+from model.sites import Hook, Site, compose, no_hook
+from model.targets import Target
+from model.trace import Trace
+
+
+class Treatment(Enum):
+    """Which layer norms' scales the estimated total effect holds at their values."""
+
+    TARGET = "target"
+    "Only the one through which the target reads (the Transformer Debugger's)."
+    ALL = "all"
+    NONE = "none"
+
+
+Question = Target | Metric
+"""A frame of tracing, which is held as it is, or the metric, whose gradient is taken where the run stands."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rerun:
+    """A run that can be differentiated: its lines' inputs, the edits that stay made, and what is asked of it."""
+
+    model: GPT2
+    trace: Trace
+    asked: Question
+    treatment: Treatment
+    edits: Hook
+    "The run's own; `more` come after them."
+    also: Hook
+    stream: tuple[Tensor, ...]
+    "What enters each line up to the one that reads, by line, [pos, d_model]; line 0 has the embedding, as line 1."
+    more: Hook = no_hook
+
+    @property
+    def end(self) -> int:
+        """The line that reads."""
+        return len(self.stream) - 1
+
+
+def rerun(
+    model: GPT2,
+    trace: Trace,
+    asked: Question,
+    sources: Sources = Sources(),
+    treatment: Treatment = Treatment.NONE,
+    *,
+    also: Hook = no_hook,
+) -> Rerun:
+    """A recorded run as it was, its edits kept; `also` may raise to stop whatever is done with it.
+
+    What edited edges carry in place of writes, and what paths give receivers to read, is held at the run's own.
+    """
+    sites = [residual_site(line, model.config.n_layer) for line in range(1, line_read(model, asked) + 1)]
+    stream = tuple(trace[site] for site in [(Site.RESID_PRE, 0), *sites])
+    edits = hook_of(model, trace.changes, sources, trace)
+    return Rerun(model, trace, asked, treatment, edits, also, stream)
+
+
+@torch.no_grad()
+def moved(run: Rerun, line: int, start: Tensor, more: Hook = no_hook) -> Rerun:
+    """The run with `start` entering a line instead, and `more` edits from that line on."""
+    stream, resid = [*run.stream[:line], start], start
+    if line == 1:
+        stream[0] = start
+    hook = compose(run.also, run.edits, more)
+    for each in range(line, run.end):
+        resid = through_line(run.model, each, resid[None], hook)[0]
+        stream.append(resid)
+    return replace(run, stream=tuple(stream), more=more)
+
+
+def through_line(model: GPT2, line: int, resid: Tensor, hook: Hook, past: Past | None = None) -> Tensor:
+    """The residual stream with one line's output added, as the next line reads it: [batch, pos, d_model]."""
+    layer, block = (line - 1) // 2, model.blocks[(line - 1) // 2]
+    left = block.attend(resid, layer, hook, past) if line % 2 else block.think(resid, layer, hook)
+    return handed_on(line, model.config.n_layer, left, hook)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Graph:
+    """One line, run from what entered it."""
+
+    entered: Tensor
+    left: Tensor
+    seen: Mapping[Site, Tensor]
+    "The watched sites, with their batch axis of 1."
+
+    def pull(self, gradient: Tensor, *, again: bool = False) -> tuple[Tensor, dict[Site, Tensor]]:
+        """From the gradient by what leaves the line to that by what enters it and by each watched site."""
+        wanted = [self.entered, *self.seen.values()]
+        found = torch.autograd.grad(
+            self.left, wanted, gradient[None].to(self.left.dtype), allow_unused=True, retain_graph=again
+        )
+        first, *rest = (
+            wide(torch.zeros_like(x) if grad is None else grad)[0]
+            for x, grad in zip(wanted, found, strict=True)
+        )
+        return first, dict(zip(self.seen, rest, strict=True))
+
+
+def graph(run: Rerun, line: int, sites: Collection[Site], computed: Collection[Site] = ()) -> Graph:
+    """`sites` are watched after the run's edits, as they are recorded; those in `computed` before them."""
+    seen: dict[Site, Tensor] = {}
+
+    def hold(site: Site, layer: int, x: Tensor) -> Tensor:
+        held = run.treatment is Treatment.ALL and site in (Site.LN1_SCALE, Site.LN2_SCALE)
+        x = x.detach() if held else x
+        if site in computed:
+            seen[site] = x
+        return x
+
+    def watch(site: Site, layer: int, x: Tensor) -> Tensor:
+        if site in sites:
+            # an edit of all of it has cut it off from what comes before
+            x = x if x.requires_grad else x.detach().requires_grad_()
+            seen[site] = x
+        return x
+
+    with torch.enable_grad():
+        entered = run.stream[line][None].detach().requires_grad_()
+        left = through_line(run.model, line, entered, compose(run.also, hold, run.edits, run.more, watch))
+    return Graph(entered, left, seen)
+
+
+def final_gradient(run: Rerun) -> Tensor:
+    """dS / d(the residual stream that the target reads): [pos, d_model]."""
+    with torch.enable_grad():
+        leaf = wide(run.stream[-1]).detach().requires_grad_()
+        score = score_of(run.model, run.trace, run.asked, leaf, run.treatment)
+        (gradient,) = torch.autograd.grad(score, leaf)
+    return gradient
+
+
+def sweep(
+    run: Rerun, sites: Collection[Site], computed: Collection[Site] = (), first: int = 0
+) -> Iterator[tuple[int, dict[Site, Tensor]]]:
+    """(layer, gradients by the watched sites) for each line from the last that is read down to line `first`.
+
+    Line 0 is the embedding, `resid_pre` of layer 0.  What no line that is read contains is not yielded: it is zero.
+    """
+    gradient = final_gradient(run)
+    for line in range(run.end - 1, max(first, 1) - 1, -1):
+        gradient, found = graph(run, line, sites, computed).pull(gradient)
+        yield (line - 1) // 2, found
+    if first == 0:
+        yield 0, {Site.RESID_PRE: gradient}
+
+
+def line_read(model: GPT2, asked: Question) -> int:
+    """The line that reads: a probe's own for a metric that has one, else the unembedding's."""
+    if isinstance(asked, Target):
+        return asked.line
+    return last_line(model.config.n_layer) if asked.probe is None else probe_line(asked.probe)
+
+
+def score_of(model: GPT2, trace: Trace, asked: Question, resid: Tensor, treatment: Treatment) -> Tensor:
+    """The target as a function of the residual stream, the run's own final bias met: [pos, d_model] -> []."""
+    line, live = line_read(model, asked), treatment is Treatment.NONE
+    if isinstance(asked, Metric) and asked.probe is not None:
+        return probed(model, asked.probe, resid[list(positions_of(asked.probe, asked.pos))], live=live)
+    norm = norm_before(model, line)
+
+    def normed(pos: int) -> Tensor:
+        x = wide(resid[pos])
+        if isinstance(asked, Target) and asked.raw:
+            return x
+        held = held_scale(trace, line, model.config.n_layer, pos)
+        scale = held if held is not None else norm.scale(x) if live else norm.scale(x).detach()
+        final = line == last_line(model.config.n_layer)
+        bias = trace[Site.LN_FINAL_BIAS, 0][pos] if final else norm.bias
+        return (x - x.mean()) / scale * wide(norm.weight) + wide(bias)
+
+    if isinstance(asked, Metric):
+        return asked.of_normed(normed(asked.pos), wide(model.unembedding))
+    total = resid.new_zeros((), dtype=wide(resid).dtype) + asked.constant
+    for read in asked.reads:
+        total = total + normed(read.pos) @ read.normed
+    return total
+
+
+@torch.no_grad()
+def value_of(model: GPT2, trace: Trace, asked: Question) -> float:
+    """The target in a run, its layer norm live; a frame holds what it was made with."""
+    resid = trace[residual_site(line_read(model, asked), model.config.n_layer)]
+    return float(score_of(model, trace, asked, resid, Treatment.NONE))
+
+
+def through_norm(resid: Tensor, scale: Tensor, delta: Tensor, *, live: bool) -> Tensor:
+    """J delta of centring and scaling, before weight and bias: all [..., d_model], scale [..., 1].
+
+    J is symmetric, so the same product pulls a gradient back.  `live` differentiates the scale too.
+    """
+    changed = delta - delta.mean(-1, keepdim=True)
+    if live:
+        seen = (resid - resid.mean(-1, keepdim=True)) / scale
+        changed = changed - seen * (seen * delta).mean(-1, keepdim=True)
+    return changed / scale

@@ -1,0 +1,94 @@
+"""What stands between a sub-layer's parts and the residual stream: W_O by head, and the edits on the way."""
+
+import torch
+from torch import Tensor
+
+from model.components import RESIDUAL, Component, Kind
+from model.edits.interventions import SINGLE, Change
+from model.gpt2 import GPT2, wide
+from model.lines import last_line, scale_site
+from model.sites import Site
+from model.trace import Trace
+
+STREAM = {
+    Kind.RESID_PRE: Site.RESID_PRE,
+    Kind.RESID_MID: Site.RESID_MID,
+    Kind.RESID_POST: Site.RESID_POST,
+}
+
+
+def head_matrices(model: GPT2) -> list[Tensor]:
+    """W_O of each layer, split by head: [head, d_head, d_model]."""
+    n_head, d_head = model.config.n_head, model.config.d_head
+    return [wide(block.attn.c_proj.weight).view(n_head, d_head, -1) for block in model.blocks]
+
+
+def overwritten(trace: Trace, kind: Kind, layer: int) -> Tensor:
+    """At which tokens an edit replaced the whole output of an attention or MLP sub-layer: bool [pos]."""
+    mask = torch.zeros(len(trace.tokens), dtype=torch.bool, device=trace[Site.RESID_MID, layer].device)
+    for change in trace.changes:
+        part = edited_part(trace, change)
+        if part.kind is kind and part.layer == layer:
+            mask[slice(None) if change.span is None else change.span.slice] = True
+    return mask
+
+
+def edited_part(trace: Trace, change: Change) -> Component:
+    """What a change edits; of edges and paths into the unembedding, the stream that leaves the last layer."""
+    if isinstance(change, SINGLE) or not change.ends:
+        return change.component
+    return Component(Kind.RESID_POST, max(layer for _, layer in trace.acts))
+
+
+def live_heads(trace: Trace, layer: int, n_head: int) -> Tensor:
+    """Where a head's output is still pattern x values, no edit having replaced it: bool [head, pos]."""
+    live = torch.ones(n_head, len(trace.tokens), dtype=torch.bool, device=trace[Site.Z, layer].device)
+    for change in trace.changes:
+        part = change.component
+        if part.kind is Kind.HEAD and part.layer == layer and change.key is None:
+            live[part.index, slice(None) if change.span is None else change.span.slice] = False
+    return live
+
+
+def stream_edits(trace: Trace) -> list[Component]:
+    """The places of the residual stream that have been edited, in the order of the pass; the embedding's is its own."""
+    places = {edited_part(trace, change) for change in trace.changes}
+    places = {part for part in places if part.kind in RESIDUAL}
+    places.discard(Component(Kind.RESID_PRE, 0))
+    return sorted(places, key=lambda part: (part.line or 0, part.kind is Kind.RESID_PRE))
+
+
+def added_by_edits(trace: Trace, part: Component) -> Tensor:
+    """What edits of one place of the residual stream have added to what was there: [pos, d_model].
+
+    Earlier writes count as they were written, so that all writes and these add up to the stream.
+    """
+    layer, here = part.layer, wide(trace[STREAM[part.kind], part.layer])
+    match part.kind:
+        case Kind.RESID_PRE if layer == 0:
+            return torch.zeros_like(here)
+        case Kind.RESID_PRE:
+            return here - wide(trace[Site.RESID_POST, layer - 1])
+        case Kind.RESID_MID:
+            return here - wide(trace[Site.RESID_PRE, layer] + trace[Site.ATTN_OUT, layer])
+        case _:
+            return here - wide(trace[Site.RESID_MID, layer] + trace[Site.MLP_OUT, layer])
+
+
+def held_tokens(trace: Trace, line: int, n_layer: int) -> Tensor:
+    """At which tokens an edit has set the scale of the layer norm before a line: bool [pos]."""
+    kind, at = Kind.LN_FINAL_SCALE, scale_site(line, n_layer)
+    if line < last_line(n_layer):
+        kind = Kind.LN1_SCALE if line % 2 else Kind.LN2_SCALE
+    held = torch.zeros(len(trace.tokens), dtype=torch.bool, device=trace[at].device)
+    for change in trace.changes:
+        part, span = change.component, change.span
+        if part.kind is kind and part.layer == at[1]:
+            held[slice(None) if span is None else span.slice] = True
+    return held
+
+
+def held_scale(trace: Trace, line: int, n_layer: int, pos: int) -> Tensor | None:
+    """The scale of the layer norm before a line where an edit has set it at a token, else None: [1]."""
+    held = bool(held_tokens(trace, line, n_layer)[pos])
+    return wide(trace[scale_site(line, n_layer)][pos]) if held else None

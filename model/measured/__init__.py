@@ -1,0 +1,1 @@
+"""What really becomes of a target when something is edited: reruns, as short as they can be."""

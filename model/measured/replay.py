@@ -1,0 +1,256 @@
+"""Measured effects: what really becomes of a target when a component is edited.
+
+An edit of one component adds a vector to the residual stream after its line, at its tokens and perhaps later
+ones, and changes nothing before.  So only what comes after it is run again, many edits in one batch, up to what
+the target reads: see `suffix`.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from model.components import SCALES, Kind
+from model.edits.interventions import SINGLE, Change, Compound, Sources, Where, as_hook, flat, site_of
+from model.effects.attribution import head_matrices
+from model.effects.sublayers import held_scale
+from model.gpt2 import GPT2, wide
+from model.lens import read
+from model.lines import norm_before, written_on
+from model.measured.suffix import Goal, Push, after_line, batches, carried
+from model.metrics import Metric
+from model.probes import positions_of, probe_line, probed
+from model.sites import Hook, Site, no_hook
+from model.targets import Target
+from model.trace import Trace, record
+
+READ = (Site.Q, Site.K, Site.V)
+"What attention makes its output of."
+NEVER = 1_000_000
+"Beyond every line: where nothing is changed."
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Edits made together, and how soon they matter."""
+
+    number: int
+    changes: tuple[Change, ...]
+    line: int
+    "The first line that they change."
+    first: int
+    "The first token that they change."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scorer:
+    """A target as it is measured: the metric, or a frame's reads with their layer norm live."""
+
+    line: int
+    positions: tuple[int, ...]
+    score: Callable[[Tensor, Trace], Tensor]
+    "Residual stream at `positions`, [batch, read, d_model], and the run whose final bias it meets -> [batch]."
+
+    @property
+    def goal(self) -> Goal:
+        """Where it reads."""
+        return Goal(self.line, self.positions)
+
+
+def metric_scorer(model: GPT2, metric: Metric) -> Scorer:
+    """The metric itself, whatever its quantity."""
+    probe = metric.probe
+    if probe is not None:
+        return Scorer(
+            probe_line(probe),
+            positions_of(probe, metric.pos),
+            lambda resid, trace: probed(model, probe, resid),
+        )
+
+    def score(resid: Tensor, trace: Trace) -> Tensor:
+        return metric.of_normed(read(model, trace, resid[:, 0], metric.pos), model.unembedding)
+
+    return Scorer(2 * model.config.n_layer + 1, (metric.pos,), score)
+
+
+def target_scorer(model: GPT2, target: Target) -> Scorer:
+    """A frame: its layer norm live, what it holds (the other side of a score, the attention of a value) held."""
+    norm = norm_before(model, target.line)
+
+    def score(resid: Tensor, trace: Trace) -> Tensor:
+        total = torch.full((len(resid),), target.constant, dtype=wide(resid).dtype, device=resid.device)
+        for at, each in enumerate(target.reads):
+            x = wide(resid[:, at])
+            if target.raw:
+                total += x @ each.normed
+                continue
+            held = held_scale(trace, target.line, model.config.n_layer, each.pos)
+            seen = (x - x.mean(-1, keepdim=True)) / (norm.scale(x) if held is None else held)
+            total += (seen * wide(norm.weight) + wide(norm.bias)) @ each.normed
+        return total
+
+    return Scorer(target.line, tuple(each.pos for each in target.reads), score)
+
+
+@torch.no_grad()
+def measure(
+    model: GPT2,
+    trace: Trace,
+    scorer: Scorer,
+    changes: Sequence[Change | Compound | Sequence[Change | Compound]],
+    sources: Sources = Sources(),
+    *,
+    also: Hook = no_hook,
+) -> Iterator[tuple[int, float]]:
+    """(index of the change, target with that change made on top of the trace's own), as they are computed.
+
+    Several changes in place of one are made together.  `also` is called before every line and may raise to stop.
+    Agrees with `record` and scoring to rounding; what changes nothing gives `unchanged` exactly.
+    """
+    jobs = [_job(number, change) for number, change in enumerate(changes)]
+    starts: list[Push] = []
+    for job in jobs:
+        if _is_a_push(job, trace) or scorer.goal.is_too_late(job.line, job.first):
+            starts.append(Push(job.number, job.line, job.first))
+        else:
+            run = record(model, trace.tokens, (*trace.changes, *job.changes), sources, also=also, base=trace)
+            yield job.number, unchanged(model, run, scorer)
+
+    def added(push: Push) -> Tensor:
+        return pushed(model, trace, jobs[push.number].changes, push.first, sources)
+
+    yield from values_after(model, trace, scorer, starts, added, sources, also=also)
+
+
+@torch.no_grad()
+def values_after(
+    model: GPT2,
+    trace: Trace,
+    scorer: Scorer,
+    pushes: Sequence[Push],
+    added: Callable[[Push], Tensor],
+    sources: Sources = Sources(),
+    *,
+    also: Hook = no_hook,
+) -> Iterator[tuple[int, float]]:
+    """(number, target) of each push, batch by batch; what adds nothing leaves the target as it was, exactly.
+
+    `added` gives what a push adds to the residual stream from its first token on: [pos, d_model].  The trace's
+    own edits of later lines are made again.  Raises ValueError where edges or paths are among them: `measure` whole
+    changes then.
+    """
+    value, goal = unchanged(model, trace, scorer), scorer.goal
+    late = all(goal.is_too_late(push.line, push.first) for push in pushes)
+    if not late and not all(isinstance(change, SINGLE) for change in trace.changes):
+        raise ValueError("what comes after edges and paths is not replayed, but run again whole")
+    final = max((_line(change) for change in trace.changes), default=0)
+    free: list[Push] = []
+    followed: list[Push] = []
+    for push in pushes:
+        if goal.is_too_late(push.line, push.first):
+            yield push.number, value
+        elif push.line < final:
+            followed.append(replace(push, first=0))
+        else:
+            free.append(push)
+    again = as_hook(trace.changes, sources) if followed else None
+    for group, edits in ((free, None), (followed, again)):
+        for batch in batches(group, goal):
+            starts = [_begun(push, added(push), goal, whole=edits is not None) for push in batch]
+            moving = [each for each in starts if each is not None]
+            still = {push.number for push in batch} - {push.number for push, _ in moving}
+            yield from ((number, value) for number in sorted(still))
+            if moving:
+                values = scorer.score(carried(model, trace, goal, moving, also, edits), trace).tolist()
+                yield from ((push.number, new) for (push, _), new in zip(moving, values, strict=True))
+
+
+def _begun(push: Push, delta: Tensor, goal: Goal, whole: bool) -> tuple[Push, Tensor] | None:
+    """A push from the first token that it moves, or where it begins if `whole`; None where it moves nothing read."""
+    moved = delta[: goal.stop - push.first].flatten(1).any(1).nonzero()
+    if not len(moved):
+        return None
+    skip = 0 if whole else int(moved[0])
+    return replace(push, first=push.first + skip), delta[skip:]
+
+
+def unchanged(model: GPT2, trace: Trace, scorer: Scorer) -> float:
+    """The target of a run as it is measured."""
+    resid = after_line(trace, scorer.line - 1)
+    return float(scorer.score(torch.stack([resid[pos] for pos in scorer.positions])[None], trace)[0])
+
+
+def pushed(model: GPT2, trace: Trace, changes: Sequence[Change], first: int, sources: Sources) -> Tensor:
+    """What changes at one site add to the residual stream after their line, from token `first` on: [pos, d_model]."""
+    at = site_of(changes[0])
+    site, layer = at
+    recorded = trace[at][None]
+    diff = wide(as_hook(changes, sources)(site, layer, recorded) - recorded)[0]
+    indices = {change.component.index for change in changes}
+    every = None in indices and site in (Site.Z, Site.PATTERN, *READ)
+    parts = range(len(diff)) if every else sorted(index or 0 for index in indices)
+    match site:
+        case Site.PATTERN:
+            w_o, values = head_matrices(model)[layer], wide(trace[Site.V, layer])
+            delta = torch.stack([diff[head, first:] @ values[head] @ w_o[head] for head in parts]).sum(0)
+        case Site.Z:
+            w_o = head_matrices(model)[layer]
+            delta = torch.stack([diff[head, first:] @ w_o[head] for head in parts]).sum(0)
+        case Site.Q | Site.K | Site.V:
+            w_o = head_matrices(model)[layer]
+            delta = (_attended(trace, at, diff, list(parts), first) @ w_o[list(parts)]).sum(0)
+        case Site.MLP_POST:
+            delta = diff[first:, parts] @ wide(model.blocks[layer].mlp.c_proj.weight[parts])
+        case _:
+            delta = diff[first:]
+    return delta.to(recorded.dtype)
+
+
+def _attended(trace: Trace, at: Where, diff: Tensor, heads: list[int], first: int) -> Tensor:
+    """What moving queries, keys or values adds to some heads' outputs, from a token on: [head, pos, d_head]."""
+    site, layer = at
+    here = {each: wide(trace[each, layer][heads]) for each in READ}
+    length = here[Site.K].shape[1]
+    ahead = torch.ones(length - first, length, dtype=torch.bool, device=diff.device).triu(1 + first)
+
+    def outputs(inputs: Mapping[Site, Tensor]) -> Tensor:
+        q, k, v = (inputs[each] for each in READ)
+        scores = q[:, first:] @ k.transpose(1, 2) / math.sqrt(q.shape[-1])
+        return scores.masked_fill(ahead, -math.inf).softmax(-1) @ v
+
+    return outputs({**here, site: here[site] + diff[heads]}) - outputs(here)
+
+
+def _job(number: int, change: Change | Compound | Sequence[Change | Compound]) -> Job:
+    changes = flat(change if isinstance(change, Sequence) else (change,))
+    lines = [_line(each) for each in changes]
+    firsts = [0 if each.span is None else each.span.first for each in changes]
+    return Job(number, changes, min(lines, default=NEVER), min(firsts, default=0))
+
+
+def _is_a_push(job: Job, trace: Trace) -> bool:
+    """Whether it only adds to the residual stream: edits of one site, and the trace's own at that line there too."""
+    if not all(isinstance(change, SINGLE) for change in (*job.changes, *trace.changes)):
+        return False
+    sites = {_pushes(change) for change in job.changes}
+    own = {_pushes(change) for change in trace.changes if _line(change) == job.line}
+    return len(sites) == 1 and None not in sites and own <= sites
+
+
+def _pushes(change: Change) -> Where | None:
+    """The site of a change whose value tells all that it moves of its sub-layer's output; None for others.
+
+    A layer norm's scale is followed by all that reads it, the final norm's bias by no line.
+    """
+    read_on = (Kind.FINAL_BIAS, *SCALES)
+    at = site_of(change)
+    return None if change.component.kind in read_on or at[0] is Site.SCORES else at
+
+
+def _line(change: Change) -> int:
+    """After which line a change adds to the residual stream; 0 where no line computes it: it is never too late."""
+    at_the_end = (Kind.FINAL_BIAS, Kind.LN_FINAL_SCALE)
+    known = isinstance(change, SINGLE) and change.component.kind not in at_the_end
+    return written_on(change.component) if known else 0

@@ -1,0 +1,1 @@
+"""The second implementation that `verify` compares with."""

@@ -1,0 +1,243 @@
+"""What nodes of a reference run do to a question.
+
+direct    the node's write read by what asks, its layer norm's scale held: every write is read again, by itself
+total     the write times the gradient right after its sub-layer, pulled back one sub-layer at a time
+measured  the question before an edit minus after it, the whole pass run again
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from model.components import RESIDUAL, Component, Kind, Node
+from model.edits.interventions import Ablate, Change, Mode, Steer
+from model.reference.edits import NOTHING, Given, Pass, edits
+from model.reference.questions import Question, live_value, norm_name, reread
+from model.reference.run import PlainGPT2, Tick, no_tick
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """The measures of one node."""
+
+    act: float
+    write_norm: float
+    direct: float
+    total: float
+
+
+def effects_of(
+    plain: PlainGPT2, run: Pass, question: Question, node: Node, gradients: tuple[Tensor, ...]
+) -> Effects:
+    """Activation, write norm, direct and estimated total effect.  Raises ValueError for what has none."""
+    part, pos = node.component, node.pos
+    if part.kind is Kind.FINAL_BIAS:
+        effect = final_bias(plain, run, question, pos)
+        return Effects(1.0, float(run["final_bias", 0][pos].norm()), effect, effect)
+    write = write_of(plain, run, node)
+    act, line = 1.0, line_of(part)
+    if part.kind is Kind.NEURON:
+        act = float(run["post", part.layer][pos, part.index])
+    elif node.key is not None:
+        act = float(run["pattern", part.layer][part.index, pos, node.key])
+    elif part.kind is Kind.HEAD and _replaced(run, Component(Kind.ATTN, part.layer), pos):
+        act = 0.0
+    if line >= question.line:
+        return Effects(act, float(write.norm()), 0.0, 0.0)
+    direct = float(reread(plain, run, question, pos, write))
+    left = 1.0 if part.kind in RESIDUAL else _left(run, line, pos)
+    return Effects(act, float(write.norm()), direct, left * float(write @ gradients[line][pos]))
+
+
+def _left(run: Pass, line: int, pos: int) -> float:
+    """How much of what a line adds at a token edits of the stream right after it leave."""
+    left = 1.0
+    for change in run.changes:
+        here = change.span is None or change.span.first <= pos <= change.span.last
+        if change.component not in _streams(line) or not here:
+            continue
+        if isinstance(change, Ablate) and change.mode is not Mode.NOISE:
+            left *= change.amount if change.mode is Mode.SCALE else 0.0
+        elif not isinstance(change, Ablate | Steer):
+            left = 0.0
+    return left
+
+
+def _streams(line: int) -> list[Component]:
+    """The places of the stream between a line and the next."""
+    layer = (line - 1) // 2
+    if line % 2:
+        return [Component(Kind.RESID_MID, layer)]
+    return [Component(Kind.RESID_POST, layer), Component(Kind.RESID_PRE, layer + 1)] if line else []
+
+
+def books(plain: PlainGPT2, run: Pass, question: Question) -> tuple[float, float]:
+    """The direct effects of every part that is no bias, and of every bias and the question's own constants."""
+    parts, biases = 0.0, question.constant
+    for pos in sorted({pos for pos, _ in question.reads}):
+        for node, is_bias in _writers(plain, run, question.line, pos):
+            effect = float(reread(plain, run, question, pos, write_of(plain, run, node)))
+            parts, biases = (parts, biases + effect) if is_bias else (parts + effect, biases)
+    for pos, read in question.reads:
+        if question.raw:
+            continue
+        if question.line == plain.last:
+            biases += float(run["final_bias", 0][pos] @ read)
+        else:
+            biases += float(plain.weight(f"{norm_name(question.line)}.bias") @ read)
+    return parts, biases
+
+
+def _writers(plain: PlainGPT2, run: Pass, before: int, pos: int) -> Iterator[tuple[Node, bool]]:
+    """Everything that writes at a token before a line, once, and whether it is a bias."""
+    yield Node(Component(Kind.EMBED), pos), False
+    for line in range(1, before):
+        layer, attends = (line - 1) // 2, bool(line % 2)
+        whole = Component(Kind.ATTN if attends else Kind.MLP, layer)
+        if attends and not _replaced(run, whole, pos):
+            for head in range(plain.n_head):
+                yield Node(Component(Kind.HEAD, layer, head), pos), False
+        else:
+            yield Node(whole, pos), False
+        yield Node(Component(Kind.ATTN_BIAS if attends else Kind.MLP_BIAS, layer), pos), True
+        for place in _streams(line):
+            if _replaced(run, place, pos):
+                yield Node(place, pos), False
+
+
+def final_bias(plain: PlainGPT2, run: Pass, question: Question, pos: int) -> float:
+    """What the final norm's bias at a token adds to a question that reads through it."""
+    if question.raw or question.line != plain.last:
+        return 0.0
+    return sum(float(run["final_bias", 0][pos] @ read) for at, read in question.reads if at == pos)
+
+
+def line_of(part: Component) -> int:
+    """The line on which a component writes."""
+    match part.kind:
+        case Kind.EMBED | Kind.TOKEN_EMBED | Kind.POS_EMBED:
+            return 0
+        case Kind.HEAD | Kind.ATTN | Kind.ATTN_BIAS | Kind.RESID_MID:
+            return 1 + 2 * part.layer
+        case Kind.RESID_PRE:
+            return 2 * part.layer
+        case _:
+            return 2 + 2 * part.layer
+
+
+def write_of(plain: PlainGPT2, run: Pass, node: Node) -> Tensor:
+    """What a node has put into the stream, nothing where an edit replaced the whole that it is part of: [d_model].
+
+    Raises ValueError for parts that are no writers.
+    """
+    part, pos, layer = node.component, node.pos, node.component.layer
+    if part.kind in (Kind.ATTN, Kind.MLP):
+        name = "attn" if part.kind is Kind.ATTN else "mlp"
+        whole = run[f"{name}_out", layer][pos]
+        return whole if _replaced(run, part, pos) else whole - run[f"{name}_bias", layer][pos]
+    write = _part_of(plain, run, node)
+    gone = any(_replaced(run, whole, pos) for whole in _wholes(node))
+    return torch.zeros_like(write) if gone else write
+
+
+def _part_of(plain: PlainGPT2, run: Pass, node: Node) -> Tensor:
+    part, pos, layer, index = node.component, node.pos, node.component.layer, node.component.index or 0
+    match part.kind:
+        case Kind.EMBED:
+            return run.stream[0][pos]
+        case Kind.TOKEN_EMBED:
+            return run["embed", 0][pos]
+        case Kind.POS_EMBED:
+            return run["positions", 0][pos]
+        case Kind.HEAD if node.key is None:
+            return run["z", layer][index, pos] @ plain.output(layer, index)
+        case Kind.HEAD:
+            value = run["v", layer][index, node.key] @ plain.output(layer, index)
+            return run["pattern", layer][index, pos, node.key] * value
+        case Kind.NEURON:
+            return run["post", layer][pos, index] * plain.weight(f"h.{layer}.mlp.c_proj.weight")[index]
+        case Kind.ATTN_BIAS:
+            return run["attn_bias", layer][pos]
+        case Kind.MLP_BIAS:
+            return run["mlp_bias", layer][pos]
+        case Kind.RESID_PRE:
+            return run["resid_pre", layer][pos] - run["resid_post", layer - 1][pos]
+        case Kind.RESID_MID:
+            return run["resid_mid", layer][pos] - run["resid_pre", layer][pos] - run["attn_out", layer][pos]
+        case Kind.RESID_POST:
+            return run["resid_post", layer][pos] - run["resid_mid", layer][pos] - run["mlp_out", layer][pos]
+        case _:
+            raise ValueError(f"{part} is no part that the independent pass knows")
+
+
+def _wholes(node: Node) -> list[Component]:
+    """What a node is part of: an edit of that takes its place."""
+    part = node.component
+    match part.kind:
+        case Kind.HEAD if node.key is not None:
+            return [Component(Kind.ATTN, part.layer), Component(Kind.HEAD, part.layer, part.index)]
+        case Kind.HEAD | Kind.ATTN_BIAS:
+            return [Component(Kind.ATTN, part.layer)]
+        case Kind.NEURON | Kind.MLP_BIAS:
+            return [Component(Kind.MLP, part.layer)]
+        case Kind.TOKEN_EMBED | Kind.POS_EMBED:
+            return [Component(Kind.EMBED)]
+        case _:
+            return []
+
+
+def _replaced(run: Pass, part: Component, pos: int) -> bool:
+    """Whether an edit replaced a part's whole output at a token."""
+    return any(
+        change.component == part
+        and change.key is None
+        and (change.span is None or change.span.first <= pos <= change.span.last)
+        for change in run.changes
+    )
+
+
+def gradients(
+    plain: PlainGPT2,
+    run: Pass,
+    question: Question,
+    given: Given = NOTHING,
+    held: str = "target",
+    tick: Tick = no_tick,
+) -> tuple[Tensor, ...]:
+    """d question / d(residual stream after each line before the one that reads), [pos, d_model] each.
+
+    `held` names the scales that count as constants: `target`, only the reader's; `all`; or `none`.
+    """
+    made = edits(run.changes, given)
+    with torch.enable_grad():
+        leaf = run.stream[question.line - 1].detach().requires_grad_()
+        asked = torch.zeros((), dtype=plain.dtype)
+        name = "ln_f" if question.line == plain.last else norm_name(question.line)
+        for pos, read in question.reads:
+            edit = run.scale_of(question.line, pos)
+            seen = leaf[pos] if question.raw else plain.norm(name, leaf[pos], held != "none", edit)
+            asked = asked + seen @ read
+    found = [torch.autograd.grad(asked, leaf)[0]]
+    for line in range(question.line - 1, 0, -1):
+        tick()
+        with torch.enable_grad():
+            leaf = run.stream[line - 1].detach().requires_grad_()
+            after = plain.step(line, leaf, made, held == "all")
+        found.append(torch.autograd.grad(after, leaf, found[-1])[0])
+    return tuple(reversed(found))
+
+
+def measured(
+    plain: PlainGPT2,
+    run: Pass,
+    question: Question,
+    change: Change,
+    given: Given = NOTHING,
+    tick: Tick = no_tick,
+) -> float:
+    """The question minus the question with a change made on top of the run's own."""
+    edited = plain.run(run.tokens, (*run.changes, change), given, tick)
+    before, after = (live_value(plain, each, question, question.line - 1) for each in (run, edited))
+    return before - after

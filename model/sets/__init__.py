@@ -1,0 +1,1 @@
+"""Many prompts: as data, as files, and any table over all of them."""

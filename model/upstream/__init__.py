@@ -1,0 +1,1 @@
+"""What a target was made of: edges between nodes, and the tree of them."""

@@ -1,0 +1,259 @@
+"""Edges: what one node's write does to a target through one input alone.
+
+    edge = write . (gradient of the target by the residual stream, coming through that input alone)
+
+An input is a head's query, key or value, a neuron's or MLP's pre-activation, or what the target itself reads, at
+one token.  One forward and one backward give the gradients at all inputs; a layer norm's Jacobian carries a write
+to them, or them back to the residual stream.  Syed et al. 2023 (2310.10348), equation 2, with the node's whole
+write for a difference of two runs'; Mossing et al. 2024, Transformer Debugger, edge attribution.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from model.components import Component, Kind, Node
+from model.edits.interventions import Sources
+from model.effects.attribution import Gradients, Treatment
+from model.effects.backward import Question, final_gradient, rerun, sweep, through_norm
+from model.effects.sublayers import held_tokens
+from model.effects.writes import reaches, write_of
+from model.gpt2 import GPT2, wide
+from model.lines import norm_before, residual_site, scale_site, written_on
+from model.metrics import Metric
+from model.sites import Hook, Site, no_hook
+from model.targets import Read, Target, Via, metric_target, query_key, value_matrix
+from model.trace import Trace
+
+SITES = {Via.Q: Site.Q, Via.K: Site.K, Via.V: Site.V}
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What reads the residual stream at a token: `L9H9.q@14`, `M9@3`, `N9.7@3`, or `U@14`, the target itself."""
+
+    component: Component
+    pos: int
+    via: Via | None = None
+    "Q, K or V of a head; None for the others."
+
+    def __str__(self) -> str:
+        return f"{self.component}{f'.{self.via.value}' if self.via else ''}@{self.pos}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InputGradients:
+    """Of a target in one run: what moving each input would do to it."""
+
+    target: Target
+    treatment: Treatment
+    q: Tensor
+    "[layer, head, pos, d_head], as `k` and `v`."
+    k: Tensor
+    v: Tensor
+    pre: Tensor
+    "By the MLPs' pre-activations: [layer, pos, d_mlp]."
+    final: Tensor
+    "By the residual stream that the target reads: [pos, d_model]."
+
+    def at(self, via: Via) -> Tensor:
+        return {Via.Q: self.q, Via.K: self.k, Via.V: self.v}[via]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Edges:
+    """From one write into every input at its token, zero into those that come before it."""
+
+    q: Tensor
+    "[layer, head], as `k` and `v`."
+    k: Tensor
+    v: Tensor
+    neurons: Tensor
+    "[layer, d_mlp]"
+    final: float
+    "Into what the target reads: the direct effect."
+
+    @property
+    def mlp(self) -> Tensor:
+        """Into each MLP: [layer]."""
+        return self.neurons.sum(-1)
+
+    @property
+    def total(self) -> float:
+        """All edges together: the estimated total effect under the same treatment."""
+        return float(self.q.sum() + self.k.sum() + self.v.sum() + self.neurons.sum()) + self.final
+
+    @property
+    def gross(self) -> float:
+        """The edges' absolute sum, an MLP counted as one: how much opposite paths may hide."""
+        return float(sum(x.abs().sum() for x in (self.q, self.k, self.v, self.mlp))) + abs(self.final)
+
+    def into(self, to: Input) -> float:
+        part = to.component
+        match part.kind:
+            case Kind.HEAD:
+                values = {Via.Q: self.q, Via.K: self.k, Via.V: self.v}[_via(to)]
+                return float(values[part.layer, part.index or 0])
+            case Kind.NEURON:
+                return float(self.neurons[part.layer, part.index or 0])
+            case Kind.MLP:
+                return float(self.mlp[part.layer])
+            case _:
+                return self.final
+
+
+def input_gradients(
+    model: GPT2,
+    trace: Trace,
+    asked: Question,
+    sources: Sources = Sources(),
+    treatment: Treatment = Treatment.TARGET,
+    *,
+    more: Hook = no_hook,
+    also: Hook = no_hook,
+) -> InputGradients:
+    """One forward and one backward pass with the trace's own edits; `also` may raise to stop it.
+
+    `more` comes after the edits: what it detaches, gradients do not flow back through.
+    """
+    target = metric_target(model, trace, asked) if isinstance(asked, Metric) else asked
+    run = replace(rerun(model, trace, asked, sources, treatment, also=also), more=more)
+    sites = (*SITES.values(), Site.MLP_PRE)
+    found = {
+        site: wide(trace[site, 0]).new_zeros(model.config.n_layer, *trace[site, 0].shape) for site in sites
+    }
+    for layer, by in sweep(run, sites, first=1):
+        for site, gradient in by.items():
+            found[site][layer] = gradient
+    q, k, v, pre = (found[site] for site in sites)
+    return InputGradients(target, treatment, q, k, v, pre, final_gradient(run))
+
+
+def edges_from(
+    model: GPT2, trace: Trace, by: InputGradients, node: Node, other: Trace | None = None
+) -> Edges:
+    """From a node's write into all inputs after it; with `other`, from that run's write minus this one's (EAP).
+
+    EAP's edges are `other` the corrupted run and `trace` the clean one.  Raises ValueError for parts that put
+    nothing into the residual stream.
+    """
+    if node.component.kind is Kind.FINAL_BIAS:
+        raise ValueError(f"{node.component} is added after everything that reads: it has no edges")
+    write = write_of(model, trace, node) * reaches(trace, node)
+    if other is not None:
+        write = write_of(model, other, node) * reaches(other, node) - write
+    return edges_of(model, trace, by, write, written_on(node.component), node.pos)
+
+
+@torch.no_grad()
+def edges_of(model: GPT2, trace: Trace, by: InputGradients, write: Tensor, line: int, pos: int) -> Edges:
+    """From any vector [d_model] added to the residual stream after a line at one token."""
+    found = {via: torch.zeros_like(by.at(via)[:, :, pos, 0]) for via in SITES}
+    neurons = torch.zeros_like(by.pre[:, pos])
+    for layer, block in enumerate(model.blocks):
+        if line < 1 + 2 * layer < by.target.line:
+            moved = _arrives(model, trace, by, write, 1 + 2 * layer, pos) @ wide(block.attn.c_attn.weight)
+            parts = moved.view(3, model.config.n_head, model.config.d_head)
+            for via, part in zip(SITES, parts, strict=True):
+                found[via][layer] = (part * by.at(via)[layer, :, pos]).sum(-1)
+        if line < 2 + 2 * layer < by.target.line:
+            moved = _arrives(model, trace, by, write, 2 + 2 * layer, pos) @ wide(block.mlp.c_fc.weight)
+            neurons[layer] = moved * by.pre[layer, pos]
+    final = float(write @ by.final[pos]) if line < by.target.line else 0.0
+    return Edges(found[Via.Q], found[Via.K], found[Via.V], neurons, final)
+
+
+@torch.no_grad()
+def gross(model: GPT2, trace: Trace, by: InputGradients, writes: Tensor, line: int) -> float:
+    """The absolute sum of edges from vectors added after a line at every token [pos, d_model], as `Edges.gross`."""
+    total = (writes * by.final).sum(-1).abs().sum()
+    for each in range(line + 1, by.target.line):
+        layer, block = (each - 1) // 2, model.blocks[(each - 1) // 2]
+        arrived = _arrives(model, trace, by, writes, each, slice(None))
+        if each % 2:
+            through = torch.stack([by.at(via)[layer] for via in SITES])  # [via, head, pos, d_head]
+            weight = wide(block.attn.c_attn.weight).view(len(arrived[0]), *through.shape[:2], -1)
+            pulled = torch.einsum("vhpd,mvhd->vhpm", through, weight)
+            total = total + (pulled * arrived).sum(-1).abs().sum()
+        else:
+            pulled = by.pre[layer] @ wide(block.mlp.c_fc.weight).T
+            total = total + (pulled * arrived).sum(-1).abs().sum()
+    return float(total)
+
+
+@torch.no_grad()
+def edges_into(model: GPT2, trace: Trace, by: InputGradients, to: Input) -> Gradients:
+    """From every write into one input: gradients whose `direct` and `total` columns in any node table are the edges.
+
+    With `Treatment.ALL` the rows and biases add up to gradient . input, which is `target.value`.  A table of
+    another run by these gradients, minus this run's, is EAP's.
+    """
+    target, pulled = _reader(model, trace, by, to)
+    direct = torch.zeros_like(by.final)
+    direct[to.pos] = pulled
+
+    def before(lines: range) -> Tensor:
+        return torch.stack([direct if line < target.line else torch.zeros_like(direct) for line in lines])
+
+    last = 2 * model.config.n_layer + 1
+    return Gradients(target, direct, direct, before(range(1, last, 2)), before(range(2, last, 2)))
+
+
+def _reader(model: GPT2, trace: Trace, by: InputGradients, to: Input) -> tuple[Target, Tensor]:
+    """An input as a target, weighed by its gradient, and its pull on the residual stream at its token [d_model]."""
+    part, pos = to.component, to.pos
+    if part.kind is Kind.UNEMBED:
+        reads = tuple(read for read in by.target.reads if read.pos == pos)
+        return replace(by.target, reads=reads), by.final[pos]
+    matrix, bias, gradient, value = _projection(model, trace, by, to)
+    line = written_on(part)
+    normed = matrix @ gradient
+    weighted = normed * wide(norm_before(model, line).weight)
+    pulled = _jacobian(model, trace, by, weighted, line, pos)
+    target = Target(line, (Read(pos, normed),), float(bias @ gradient), float(value @ gradient))
+    return target, pulled if line < by.target.line else torch.zeros_like(pulled)
+
+
+def _projection(
+    model: GPT2, trace: Trace, by: InputGradients, to: Input
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """An input's matrix [d_model, n], bias, gradient and value [n]."""
+    part, pos = to.component, to.pos
+    match part.kind:
+        case Kind.HEAD if part.index is not None:
+            via = _via(to)
+            w_q, b_q, w_k, b_k = query_key(model, part)
+            matrix, bias = {Via.Q: (w_q, b_q), Via.K: (w_k, b_k)}.get(via) or value_matrix(model, part)
+            value = wide(trace[SITES[via], part.layer][part.index, pos])
+            return matrix, bias, by.at(via)[part.layer, part.index, pos], value
+        case Kind.NEURON | Kind.MLP:
+            fc = model.blocks[part.layer].mlp.c_fc
+            n = slice(None) if part.index is None else slice(part.index, part.index + 1)
+            value = wide(trace[Site.MLP_PRE, part.layer][pos, n])
+            return wide(fc.weight[:, n]), wide(fc.bias[n]), by.pre[part.layer, pos, n], value
+        case _:
+            raise ValueError(f"{part} reads nothing: heads, MLPs, neurons and U do")
+
+
+def _via(to: Input) -> Via:
+    if to.via not in SITES:
+        raise ValueError(f"{to.component} reads through q, k or v: name one, as in {to.component}.q@{to.pos}")
+    return to.via
+
+
+def _arrives(
+    model: GPT2, trace: Trace, by: InputGradients, write: Tensor, line: int, pos: int | slice
+) -> Tensor:
+    """A write as it comes out of the layer norm before a line, bias left out: [..., d_model]."""
+    return _jacobian(model, trace, by, write, line, pos) * wide(norm_before(model, line).weight)
+
+
+def _jacobian(
+    model: GPT2, trace: Trace, by: InputGradients, delta: Tensor, line: int, pos: int | slice
+) -> Tensor:
+    n_layer = model.config.n_layer
+    resid, scale = trace[residual_site(line, n_layer)][pos], trace[scale_site(line, n_layer)][pos]
+    found = through_norm(wide(resid), scale, delta, live=by.treatment is not Treatment.ALL)
+    held = held_tokens(trace, line, n_layer)[pos]
+    return torch.where(held[..., None], through_norm(wide(resid), scale, delta, live=False), found)

@@ -1,0 +1,1 @@
+"""Making edits, the stack of them, checkpoints, and what differs between two runs."""

@@ -1,0 +1,1 @@
+"""The language of the command line: words, nodes, positions, expressions, commands."""

@@ -1,0 +1,1 @@
+"""This machine: models and where they are fetched from, devices, the terminal."""

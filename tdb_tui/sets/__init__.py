@@ -1,0 +1,1 @@
+"""Prompt sets in a session: loaded, walked through, laid over each other, taken values from."""

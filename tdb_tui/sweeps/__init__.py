@@ -1,0 +1,1 @@
+"""Sweeps: one edit after the other over a grid, as a picture."""

@@ -1,0 +1,75 @@
+"""The edits pane as a stack, and commands typed line by line."""
+
+from dataclasses import replace
+
+from textual.pilot import Pilot
+
+from tdb_tui.app import TdbApp
+from tdb_tui.session import Session
+from tdb_tui.state import Inputs
+from tests.ui.screens import log, play, press, rows, type_line
+
+WIDE = (120, 40)
+
+
+def test_space_switches_the_selected_edit_and_its_worth_is_shown() -> None:
+    async def body(app: TdbApp, pilot: Pilot[int]) -> None:
+        assert app.session is not None
+        await type_line(app, pilot, "ablate L1H0 ;; ablate M2 ;; edits")
+        await press(app, pilot, "5", "space")
+        assert [edit.enabled for edit in app.session.state.inputs.edits] == [False, True]
+        assert "(tdb) toggle i1" in log(app)
+        assert any("i1 - ablate L1H0@*" in row for row in rows(app))
+        await press(app, pilot, "space", "j", "space", "z")
+        assert [edit.enabled for edit in app.session.state.inputs.edits] == [True, True]
+        worth = app.session.snapshot.now.value - app.session.engine.value(_without_first(app.session))
+        assert any(f"i1 * {worth:+.2f} " in row for row in rows(app))
+
+    play(body, size=WIDE)
+
+
+def _without_first(session: Session) -> Inputs:
+    return replace(session.state.inputs, edits=session.state.inputs.edits[1:])
+
+
+def test_space_means_nothing_where_no_edit_or_stop_is() -> None:
+    async def body(app: TdbApp, pilot: Pilot[int]) -> None:
+        assert app.session is not None
+        await press(app, pilot, "1", "space")
+        assert "*** no edit or stop is selected: they are in panes 5 and 6" in log(app)
+        await type_line(app, pilot, "b A2")
+        await press(app, pilot, "6", "space")
+        assert [stop.enabled for stop in app.session.state.stops] == [False]
+
+    play(body, size=WIDE)
+
+
+def test_commands_of_a_stop_are_typed_line_by_line() -> None:
+    async def body(app: TdbApp, pilot: Pilot[int]) -> None:
+        assert app.session is not None
+        await type_line(app, pilot, "b A1")
+        await type_line(app, pilot, "commands 1")
+        assert any(row.startswith("(com)") for row in rows(app))
+        assert app.session.state.stops[0].commands == ()
+        for line in ("silent", "p line", "end"):
+            await type_line(app, pilot, line)
+        assert app.session.state.stops[0].commands == ("silent", "p line")
+        assert any(row.startswith("(tdb)") for row in rows(app)) and not any(
+            "(com)" in row for row in rows(app)
+        )
+        await press(app, pilot, "c")
+        assert log(app)[-1] == "3"
+
+    play(body, size=WIDE)
+
+
+def test_escape_leaves_a_block_unsaid() -> None:
+    async def body(app: TdbApp, pilot: Pilot[int]) -> None:
+        assert app.session is not None
+        await type_line(app, pilot, "b A1")
+        await type_line(app, pilot, "commands 1")
+        await press(app, pilot, "p", "escape")
+        assert not any("(com)" in row for row in rows(app))
+        assert app.session.state.stops[0].commands == ()
+
+    play(body, size=WIDE)
