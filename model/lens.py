@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.effects.sublayers import held_scale
 from model.gpt2 import GPT2
+from model.held import held_scale, held_scales
 from model.lines import last_line, residual_site
 from model.metrics import Metric
 from model.probes import Probe, positions_of, probe_line, probed
@@ -69,7 +69,8 @@ def lens_values(model: GPT2, trace: Trace, metric: Metric, pos: int) -> NDArray[
 
 def _probe_values(model: GPT2, trace: Trace, probe: Probe, positions: tuple[int, ...]) -> NDArray[np.float64]:
     streams = torch.stack([residuals(trace, model.config.n_layer, at) for at in positions], 1)
-    found = probed(model, probe, streams[: probe_line(probe)])  # [line, read, d_model] -> [line]
+    held = held_scales(trace, probe_line(probe), model.config.n_layer, positions)
+    found = probed(model, probe, streams[: probe_line(probe)], held=held)  # [line, read, d_model] -> [line]
     return torch.cat([found, found[-1:].expand(len(streams) - len(found))]).double().cpu().numpy()
 
 

@@ -1,5 +1,6 @@
 """What a line of the pass reads: lines are numbered `E` = 0, `A0` = 1, `M0` = 2, ..., `U`, as they are executed."""
 
+import torch
 from torch import Tensor
 
 from model.components import Component
@@ -53,8 +54,14 @@ def scale_site(line: int, n_layer: int) -> tuple[Site, int]:
     return (Site.LN1_SCALE if line % 2 else Site.LN2_SCALE), (line - 1) // 2
 
 
-def normed(norm: LayerNorm, resid: Tensor, bias: Tensor, *, live: bool = True) -> Tensor:
-    """A layer norm's output with a bias of its own or of a run; its scale can be held: [..., d_model] -> the same."""
+def normed(
+    norm: LayerNorm, resid: Tensor, bias: Tensor, *, live: bool = True, held: Tensor | None = None
+) -> Tensor:
+    """A layer norm's output with a bias of its own or of a run: [..., read, d_model] -> the same.
+
+    Its scale can be taken for a constant, and `held` [read, 1] has scales that are set, NaN where they are not.
+    """
     x = wide(resid)
     scale = norm.scale(x) if live else norm.scale(x).detach()
+    scale = scale if held is None else torch.where(held.isnan(), scale, held)
     return (x - x.mean(-1, keepdim=True)) / scale * wide(norm.weight) + wide(bias)

@@ -13,6 +13,7 @@ from torch import Tensor
 from model.components import Component, Kind
 from model.edits.interventions import Recorded
 from model.gpt2 import GPT2, Config, wide
+from model.held import Edited, held_scales
 from model.lines import last_line, norm_before, normed, residual_site
 
 
@@ -83,23 +84,36 @@ def refuse_probe(probe: Probe, pos: int, config: Config) -> None:
         raise ValueError(f"key {probe.key} is after query {pos}: attention is causal")
 
 
-def probed(model: GPT2, probe: Probe, resid: Tensor, *, live: bool = True) -> Tensor:
-    """A probe of the residual stream at the tokens it reads: [..., read, d_model] -> [...]; its scale can be held."""
-    return _of_seen(model, probe, seen(model, probe, resid, live=live))
+def probed(
+    model: GPT2, probe: Probe, resid: Tensor, *, live: bool = True, held: Tensor | None = None
+) -> Tensor:
+    """A probe of the residual stream at the tokens it reads: [..., read, d_model] -> [...].
+
+    Its scale can be taken for a constant; `held` has scales that are set, as in `lines.normed`.
+    """
+    return _of_seen(model, probe, seen(model, probe, resid, live=live, held=held))
 
 
-def seen(model: GPT2, probe: Probe, resid: Tensor, *, live: bool = True) -> Tensor:
+def seen(
+    model: GPT2, probe: Probe, resid: Tensor, *, live: bool = True, held: Tensor | None = None
+) -> Tensor:
     """What a probe reads: the residual stream itself, or what the layer norm makes of it; both [..., d_model]."""
     if isinstance(probe, Direction):
         return wide(resid)
     norm = norm_before(model, probe_line(probe))
-    return normed(norm, resid, norm.bias, live=live)
+    return normed(norm, resid, norm.bias, live=live, held=held)
 
 
 @torch.no_grad()
-def probe_value(model: GPT2, trace: Recorded, probe: Probe, pos: int) -> float:
+def probe_value(model: GPT2, trace: Edited, probe: Probe, pos: int) -> float:
     """A probe in a run, read at token `pos`, in its unit."""
-    return float(probed(model, probe, recorded(model, trace, probe, pos)))
+    held = set_scales(model, trace, probe, pos)
+    return float(probed(model, probe, recorded(model, trace, probe, pos), held=held))
+
+
+def set_scales(model: GPT2, trace: Edited, probe: Probe, pos: int) -> Tensor | None:
+    """Scales that edits have set where a probe at token `pos` reads: [read, 1], or None."""
+    return held_scales(trace, probe_line(probe), model.config.n_layer, positions_of(probe, pos))
 
 
 def recorded(model: GPT2, trace: Recorded, probe: Probe, pos: int) -> Tensor:

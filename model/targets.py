@@ -19,7 +19,7 @@ from model.components import Component, Kind, Node
 from model.gpt2 import GPT2, wide
 from model.lines import last_line, norm_before, scale_site
 from model.metrics import Metric, final_gradient
-from model.probes import Direction, linear_part, positions_of, probe_line, recorded, seen
+from model.probes import Direction, linear_part, positions_of, probe_line, recorded, seen, set_scales
 from model.sites import Site
 from model.trace import Trace
 
@@ -91,7 +91,8 @@ def metric_target(model: GPT2, trace: Trace, metric: Metric) -> Target:
 def _probe_target(model: GPT2, trace: Trace, metric: Metric) -> Target:
     probe = metric.probe
     assert probe is not None
-    read = seen(model, probe, recorded(model, trace, probe, metric.pos))
+    held = set_scales(model, trace, probe, metric.pos)
+    read = seen(model, probe, recorded(model, trace, probe, metric.pos), held=held)
     gradient = linear_part(model, probe, read)
     positions = positions_of(probe, metric.pos)
     reads = tuple(Read(pos, row) for pos, row in zip(positions, gradient, strict=True))

@@ -200,6 +200,24 @@ def test_means_per_template_are_those_of_the_prompts_own(session: Session) -> No
     assert session.snapshot is before
 
 
+def test_means_of_a_template_are_taken_once(session: Session) -> None:
+    """Counted in sites run: the second prompt of the template runs only itself."""
+    session.engine.forget()
+    do(
+        session,
+        "prompts set.jsonl",
+        "prompts use 1",
+        "set means set counterfactuals per template",
+        "ablate M1 mean",
+    )
+    before = session.engine.sites_run
+    do(session, "prompts use 2")
+    one = session.engine.sites_run - before
+    before = session.engine.sites_run
+    do(session, "prompts use 3")
+    assert session.engine.sites_run - before > one > 0
+
+
 def test_means_per_role_match_tokens_by_role(session: Session) -> None:
     do(session, "prompts set.jsonl", "prompts use 1", "set means set per role", "ablate M1 mean")
     runs = [begin(session.engine, row["prompt"]).snapshot.now.trace[Site.MLP_OUT, 1] for row in ROWS]

@@ -65,6 +65,11 @@ class MeanActs:
             )
         return self._means[where]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by means that have been taken."""
+        return sum(x.nbytes for x in self._means.values())
+
     def _made(self) -> dict[Where, Tensor]:
         rows: dict[Where, Tensor] = {}
         tokens: dict[Where, Tensor] = {}

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from model.edits.interventions import Sources
 from model.edits.paths import hook_of
-from model.effects.sublayers import held_scale
 from model.gpt2 import GPT2, Past, wide
+from model.held import held_scale
 from model.lines import handed_on, last_line, norm_before, residual_site
 from model.metrics import Metric
-from model.probes import positions_of, probe_line, probed
+from model.probes import positions_of, probe_line, probed, set_scales
 from model.sites import Hook, Site, compose, no_hook
 from model.targets import Target
 from model.trace import Trace
@@ -177,7 +177,11 @@ def score_of(model: GPT2, trace: Trace, asked: Question, resid: Tensor, treatmen
     """The target as a function of the residual stream, the run's own final bias met: [pos, d_model] -> []."""
     line, live = line_read(model, asked), treatment is Treatment.NONE
     if isinstance(asked, Metric) and asked.probe is not None:
-        return probed(model, asked.probe, resid[list(positions_of(asked.probe, asked.pos))], live=live)
+        read, held = (
+            resid[list(positions_of(asked.probe, asked.pos))],
+            set_scales(model, trace, asked.probe, asked.pos),
+        )
+        return probed(model, asked.probe, read, live=live, held=held)
     norm = norm_before(model, line)
 
     def normed(pos: int) -> Tensor:

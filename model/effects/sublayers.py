@@ -6,7 +6,6 @@ from torch import Tensor
 from model.components import RESIDUAL, Component, Kind
 from model.edits.interventions import SINGLE, Change
 from model.gpt2 import GPT2, wide
-from model.lines import last_line, scale_site
 from model.sites import Site
 from model.trace import Trace
 
@@ -73,22 +72,3 @@ def added_by_edits(trace: Trace, part: Component) -> Tensor:
             return here - wide(trace[Site.RESID_PRE, layer] + trace[Site.ATTN_OUT, layer])
         case _:
             return here - wide(trace[Site.RESID_MID, layer] + trace[Site.MLP_OUT, layer])
-
-
-def held_tokens(trace: Trace, line: int, n_layer: int) -> Tensor:
-    """At which tokens an edit has set the scale of the layer norm before a line: bool [pos]."""
-    kind, at = Kind.LN_FINAL_SCALE, scale_site(line, n_layer)
-    if line < last_line(n_layer):
-        kind = Kind.LN1_SCALE if line % 2 else Kind.LN2_SCALE
-    held = torch.zeros(len(trace.tokens), dtype=torch.bool, device=trace[at].device)
-    for change in trace.changes:
-        part, span = change.component, change.span
-        if part.kind is kind and part.layer == at[1]:
-            held[slice(None) if span is None else span.slice] = True
-    return held
-
-
-def held_scale(trace: Trace, line: int, n_layer: int, pos: int) -> Tensor | None:
-    """The scale of the layer norm before a line where an edit has set it at a token, else None: [1]."""
-    held = bool(held_tokens(trace, line, n_layer)[pos])
-    return wide(trace[scale_site(line, n_layer)][pos]) if held else None

@@ -15,13 +15,13 @@ from torch import Tensor
 from model.components import SCALES, Kind
 from model.edits.interventions import SINGLE, Change, Compound, Sources, Where, as_hook, flat, site_of
 from model.effects.attribution import head_matrices
-from model.effects.sublayers import held_scale
 from model.gpt2 import GPT2, wide
+from model.held import held_scale
 from model.lens import read
 from model.lines import norm_before, written_on
 from model.measured.suffix import Goal, Push, after_line, batches, carried
 from model.metrics import Metric
-from model.probes import positions_of, probe_line, probed
+from model.probes import positions_of, probe_line, probed, set_scales
 from model.sites import Hook, Site, no_hook
 from model.targets import Target
 from model.trace import Trace, record
@@ -66,7 +66,9 @@ def metric_scorer(model: GPT2, metric: Metric) -> Scorer:
         return Scorer(
             probe_line(probe),
             positions_of(probe, metric.pos),
-            lambda resid, trace: probed(model, probe, resid),
+            lambda resid, trace: probed(
+                model, probe, resid, held=set_scales(model, trace, probe, metric.pos)
+            ),
         )
 
     def score(resid: Tensor, trace: Trace) -> Tensor:

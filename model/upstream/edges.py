@@ -17,9 +17,9 @@ from model.components import Component, Kind, Node
 from model.edits.interventions import Sources
 from model.effects.attribution import Gradients, Treatment
 from model.effects.backward import Question, final_gradient, rerun, sweep, through_norm
-from model.effects.sublayers import held_tokens
 from model.effects.writes import reaches, write_of
 from model.gpt2 import GPT2, wide
+from model.held import held_tokens
 from model.lines import norm_before, residual_site, scale_site, written_on
 from model.metrics import Metric
 from model.sites import Hook, Site, no_hook

@@ -60,20 +60,23 @@ def mean_acts(means: Means, prompt: Prompt, run: Callable[[Prompt], Trace], eos:
 
 
 class KeptMeans:
-    """Those used last: each is as large as a run."""
+    """Those used last, within a bound in bytes: prompts of one template and length share theirs."""
 
-    def __init__(self, most: int = 4) -> None:
+    def __init__(self, most: int = 1 << 28) -> None:
         self._most = most
-        self._kept: OrderedDict[tuple[Means, Prompt], MeanActs] = OrderedDict()
+        self._kept: OrderedDict[object, MeanActs] = OrderedDict()
 
     def of(self, means: Means, prompt: Prompt, run: Callable[[Prompt], Trace], eos: int | None) -> MeanActs:
-        key = means, prompt
-        if key not in self._kept:
-            self._kept[key] = mean_acts(means, prompt, run, eos)
+        found = mean_acts(means, prompt, run, eos)
+        prompts = prompts_for(means, prompt) if means.prompts else (prompt,)
+        key = prompts, tuple(each.places for each in found.references), found.pooled, found.skip
+        if not prompts:
+            return found  # which says so when it is asked
+        kept = self._kept.setdefault(key, found)
         self._kept.move_to_end(key)
-        while len(self._kept) > self._most:
+        while len(self._kept) > 1 and sum(each.nbytes for each in self._kept.values()) > self._most:
             self._kept.popitem(last=False)
-        return self._kept[key]
+        return kept
 
     def clear(self) -> None:
         self._kept.clear()

@@ -4,18 +4,31 @@ import pytest
 import torch
 
 from model.components import Component, Kind
-from model.edits.interventions import Ablate, AllBut, Change, Mode, Patch, Sources, Span, Steer, as_hook
+from model.edits.interventions import (
+    Ablate,
+    AllBut,
+    Change,
+    Freeze,
+    Mode,
+    Patch,
+    Sources,
+    Span,
+    Steer,
+    as_hook,
+)
 from model.effects import attribution
 from model.effects.attribution import gradients, head_table
+from model.effects.backward import value_of
 from model.gpt2 import GPT2
 from model.lens import lens_values
 from model.measured.replay import measure, metric_scorer, unchanged
-from model.metrics import Metric
+from model.metrics import Metric, Quantity
 from model.nodes import joined
+from model.probes import Activation
 from model.sets.tables import WHOLE as EVERY_WRITE
 from model.sites import Site
 from model.trace import Trace, metric_value, record
-from tests.site_edits import ALONG, LN_FINAL, MID1, POST1, PRE2, SITE_EDITS, full_sources
+from tests.site_edits import ALONG, LN2, LN_FINAL, MID1, POST1, PRE2, SITE_EDITS, full_sources
 from tests.tiny import (
     A1,
     EARLY,
@@ -237,3 +250,20 @@ def test_every_edit_is_the_same_on_a_gpu(tiny: GPT2, sources: Sources) -> None:
     for name, changes in SITE_EDITS.items():
         logits = there(tokens.to("cuda"), as_hook(changes, given)).cpu()
         assert (logits - tiny(tokens, as_hook(changes, sources))).abs().max() < 1e-9, name
+
+
+@pytest.mark.parametrize("probe", [Activation(Component(Kind.NEURON, 1, 11)), Activation(L1H2, 3)], ids=str)
+def test_an_activation_is_read_through_a_norm_whose_scale_is_set(
+    tiny: GPT2, sources: Sources, probe: Activation
+) -> None:
+    """The neuron, or the attention, that the run has."""
+    metric = Metric(Quantity.ACTIVATION, (41,), (), END, probe)
+    trace = record(tiny, TOKENS, (*SITE_EDITS["frozen scales"], Freeze(LN2)), sources)
+    part = probe.component
+    own = (
+        trace[Site.MLP_POST, 1][END, 11] if probe.key is None else trace[Site.PATTERN, 1][part.index, END, 3]
+    )
+    assert metric_value(tiny, trace, metric) == pytest.approx(float(own), abs=1e-10)
+    assert unchanged(tiny, trace, metric_scorer(tiny, metric)) == pytest.approx(float(own), abs=1e-10)
+    assert value_of(tiny, trace, metric) == pytest.approx(float(own), abs=1e-10)
+    assert lens_values(tiny, trace, metric, END)[-1] == pytest.approx(float(own), abs=1e-10)
