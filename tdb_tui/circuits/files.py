@@ -12,6 +12,7 @@ from model.components import Kind, Node
 from model.targets import Via
 from tdb_tui.circuits.drafts import MOST, Circuit, Edge, as_dict, impossible
 from tdb_tui.errors import CommandError
+from tdb_tui.files.saved_values import read_json
 from tdb_tui.files.saving import weights_hash
 from tdb_tui.session import Session, read_prompt
 
@@ -30,7 +31,7 @@ def file_text(session: Session, circuit: Circuit) -> str:
 
 def read_circuit(session: Session, path: Path) -> Circuit:
     """The circuit in a file.  Raises CommandError for a file that is none, of another version or another model's."""
-    data = _data(path)
+    data = read_json(path, "circuit", SCHEMA)
     try:
         made_with, here = data["model"], session.engine.info.name
         if made_with["hash"] != weights_hash(session):
@@ -41,24 +42,6 @@ def read_circuit(session: Session, path: Path) -> Circuit:
         raise CommandError(f"{path} is damaged: it has no {error.args[0]}", code="bad-file") from None
     except (TypeError, ValueError, AttributeError) as error:
         raise CommandError(f"{path} is damaged: {error}", code="bad-file") from None
-
-
-def _data(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CommandError(
-            f"cannot read {path}: {(error.strerror or str(error)).lower()}", code="no-file"
-        ) from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
-        raise CommandError(f"{path} isn't a tdb-tui circuit: it is not JSON", code="bad-file") from None
-    found = data.get("schema") if isinstance(data, dict) else None
-    if found is None:
-        message = f'{path} isn\'t a tdb-tui circuit: missing "schema" (expected "{SCHEMA}")'
-        raise CommandError(message, code="bad-file")
-    if found != SCHEMA:
-        raise CommandError(f"{path} is {found}: this version reads {SCHEMA}", code="bad-file")
-    return data
 
 
 def from_dict(session: Session, data: Mapping[str, Any], lenient: bool = False) -> Circuit:
