@@ -22,27 +22,8 @@ class Step:
     "What it was taken from, before temperature and top-k: [vocab], float64 on the CPU."
 
 
-def generate(
-    model: GPT2,
-    tokens: Sequence[int],
-    count: int,
-    changes: Sequence[Change] = (),
-    sources: Sources = Sources(),
-    *,
-    temperature: float = 0.0,
-    top_k: int | None = None,
-    seed: int = 0,
-    also: Hook = no_hook,
-) -> Iterator[int]:
-    """The tokens of `steps`."""
-    made = steps(
-        model, tokens, count, changes, sources, temperature=temperature, top_k=top_k, seed=seed, also=also
-    )
-    return (step.token for step in made)
-
-
 @torch.no_grad()
-def steps(
+def generate(
     model: GPT2,
     tokens: Sequence[int],
     count: int,

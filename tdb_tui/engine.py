@@ -11,10 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from model import sampling
 from model.edits.interventions import Change, ChangeError, Sources
 from model.gpt2 import GPT2, Config
 from model.metrics import Metric, Quantity
-from model.sampling import Step, steps
+from model.sampling import Step
 from model.sites import Site
 from model.tokenizer import Tokenizer, load_tokenizer
 from model.trace import Trace, metric_value, record, reference, shared_layers
@@ -122,7 +123,7 @@ class Engine:
     ) -> Iterator[Step]:
         """Tokens after the prompt, under the edits in force."""
         sources = self._sources(inputs) if inputs.changes else Sources()
-        return steps(
+        return sampling.generate(
             self._model,
             inputs.prompt.tokens,
             count,

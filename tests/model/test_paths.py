@@ -20,10 +20,10 @@ from model.gpt2 import GPT2
 from model.lines import written_on
 from model.measured.path_sweep import Sweep, estimated, measured, senders
 from model.measured.replay import metric_scorer, unchanged
-from model.sampling import generate
 from model.sites import Site
 from model.trace import Trace, record
 from tests.naive import Array, Naive
+from tests.sampled import generate
 from tests.tiny import (
     A1,
     BM1,

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from model.edits.interventions import Ablate, Change, Mode, Sources, Span
 from model.gpt2 import GPT2
-from model.sampling import generate
 from model.sites import Site
 from model.trace import logits_at, record
+from tests.sampled import generate
 from tests.tiny import A1, END, L1H2, M1, TINY, TOKEN_EMBED, TOKENS, random_model
 
 
