@@ -30,7 +30,7 @@ def read_tensors(directory: Path) -> dict[str, Tensor]:
     """Every parameter by its bare name (`h.0.attn.c_attn.weight`), mapped from the files rather than read."""
     found: dict[str, Tensor] = {}
     for path in weight_files(directory):
-        mapped = _map_safetensors(path) if path.suffix == ".safetensors" else _map_bin(path)
+        mapped = map_safetensors(path)[0] if path.suffix == ".safetensors" else _tensors_of_bin(path)
         for name, tensor in mapped.items():
             bare = name.removeprefix(PREFIX)
             if CAUSAL_MASK.fullmatch(bare):
@@ -60,16 +60,17 @@ def _shards(index: Path) -> list[Path]:
     return [index.parent / name for name in names]
 
 
-def _map_safetensors(path: Path) -> dict[str, Tensor]:
+def map_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a file, mapped rather than read, and the texts of its header.  Raises CheckpointError."""
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            return {name: file.get_tensor(name) for name in list(file.keys())}
+            return {name: file.get_tensor(name) for name in list(file.keys())}, file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"cannot read {path.name}: {_first_line(error)}") from error
 
 
-def _map_bin(path: Path) -> dict[str, Tensor]:
-    """PyTorch's own format, weights only: a file that would run code is refused."""
+def map_bin(path: Path) -> dict[str, Any]:
+    """PyTorch's own format, weights only: a file that would run code is refused.  Raises CheckpointError."""
     try:
         # Files from before torch 1.6 are no zip archives, and cannot be mapped.
         data = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
@@ -77,9 +78,16 @@ def _map_bin(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path.name} holds more than tensors: nothing in it was run") from error
     except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
         raise CheckpointError(f"cannot read {path.name}: {_first_line(error)}") from error
-    if not isinstance(data, dict) or not all(isinstance(tensor, Tensor) for tensor in data.values()):
+    if not isinstance(data, dict):
         raise CheckpointError(f"{path.name} is not a table of tensors")
-    return {str(name): tensor for name, tensor in data.items()}
+    return {str(name): value for name, value in data.items()}
+
+
+def _tensors_of_bin(path: Path) -> dict[str, Tensor]:
+    data = map_bin(path)
+    if not all(isinstance(tensor, Tensor) for tensor in data.values()):
+        raise CheckpointError(f"{path.name} is not a table of tensors")
+    return data
 
 
 def _first_line(error: Exception) -> str:
