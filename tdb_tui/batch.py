@@ -9,11 +9,10 @@ from types import FrameType
 from model.tokenizer import printable
 from tdb_tui.commands import Done, execute
 from tdb_tui.errors import CommandError
+from tdb_tui.exits import INTERRUPTED
 from tdb_tui.files.output import as_json, as_text
 from tdb_tui.files.sourcing import ScriptLine
 from tdb_tui.session import Session
-
-INTERRUPTED = 130
 
 
 def run_batch(session: Session, script: Iterable[ScriptLine], json: bool, keep_going: bool) -> int:

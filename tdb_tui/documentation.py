@@ -3,11 +3,10 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from tdb_tui.batch import INTERRUPTED
-from tdb_tui.cli import CRASHED
 from tdb_tui.commands import registry
 from tdb_tui.commands.helping import GROUPS, help_text
 from tdb_tui.contract import ENTRY, RESULTS
+from tdb_tui.exits import CRASHED, INTERRUPTED
 from tdb_tui.keys import KEYS
 from tdb_tui.settings import SETTINGS
 from tdb_tui.topics import TOPICS

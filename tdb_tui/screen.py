@@ -7,10 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tdb_tui.errors import CommandError
+from tdb_tui.options import Options
 
 if TYPE_CHECKING:
-    from tdb_tui.cli import Asked
     from tdb_tui.session import Session
 
 COLORS = {"auto": "auto", "truecolor": "truecolor", "256": "256", "16": "standard", "none": "auto"}
@@ -21,15 +20,9 @@ SWITCH_SECONDS = 0.0005
 "How long a thread keeps Python to itself: short, so that keys are answered while the engine computes."
 
 
-def run_screen(
-    asked: "Asked",
-    commands: Sequence[str],
-    *,
-    ascii_: bool = False,
-    color: str = "auto",
-    mouse: bool | None = None,
-) -> int:
+def run_screen(options: Options, commands: Sequence[str]) -> int:
     """Open the screen, load the model behind it, and stay until the user leaves; the exit code."""
+    color = options.color
     if color not in COLORS:
         print(f"*** no color {color!r}: {', '.join(COLORS)}", file=sys.stderr)
         return 2
@@ -39,28 +32,25 @@ def run_screen(
     from tdb_tui.app import TdbApp
 
     sys.setswitchinterval(SWITCH_SECONDS)
-    name = asked.model or "the model"
     app = TdbApp(
-        lambda: _open(asked),
-        asked.prompt or asked.prompts or "",
-        name,
+        lambda: _open(options),
+        options.prompt or options.prompts or "",
+        options.model or "the model",
         commands,
-        ascii_only=ascii_ or _only_ascii(),
+        ascii_only=options.ascii or _only_ascii(),
     )
-    code = app.run(mouse="SSH_CONNECTION" not in os.environ if mouse is None else mouse)
+    code = app.run(mouse="SSH_CONNECTION" not in os.environ if options.mouse is None else options.mouse)
     return app.return_code or code or 0
 
 
-def _open(asked: "Asked") -> "tuple[Session, list[str]]":
+def _open(options: Options) -> "tuple[Session, list[str]]":
     """Load the model, leaving a core for the screen.  Raises CommandError."""
     import torch
 
-    from tdb_tui.cli import open_session
+    from tdb_tui.starting import open_session
 
     torch.set_num_threads(max((os.cpu_count() or 1) - 1, 1))
-    if not asked.targets:
-        raise CommandError("name a token the model should say: --target Mary", code="usage")
-    return open_session(asked)
+    return open_session(options)
 
 
 def _only_ascii() -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tdb_tui import cli
+from tdb_tui.programs import debug
 from tests.sessions import PROMPT, PROMPT_B, write_model
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -265,7 +266,7 @@ def test_a_defect_of_ours_is_one_sentence_and_a_report_without_the_users_words(
     def broken(asked: object) -> None:
         raise TypeError(f"secret {asked}")
 
-    monkeypatch.setattr(cli, "open_session", broken)
+    monkeypatch.setattr(debug, "open_session", broken)
     monkeypatch.setattr("sys.argv", ["tdb-tui", "my secret prompt", "--target", "Mary", "--batch"])
     assert cli.main() == 70
     said = capsys.readouterr().err

@@ -6,14 +6,13 @@ import shlex
 from pathlib import Path
 
 import pytest
-import typer.main
 
-from tdb_tui import cli
 from tdb_tui.commands import execute
 from tdb_tui.engine import load_engine
 from tdb_tui.files.output import as_text
 from tdb_tui.keys import KEYS
 from tdb_tui.machine.models import DEMO
+from tdb_tui.programs import debug
 from tdb_tui.session import Session, start
 
 UPDATE = bool(os.environ.get("TDB_UPDATE"))
@@ -67,7 +66,7 @@ def test_there_is_a_transcript() -> None:
 
 
 def test_every_option_named_exists() -> None:
-    options = {name for option in typer.main.get_command(cli.debug).params for name in option.opts}
+    options = {name for option in debug.command.params for name in option.opts}
     assert {name for name in re.findall(r"(?<![\w-])--[a-z][\w-]*", README)} <= options
 
 

@@ -1,0 +1,59 @@
+"""The options of the debugger itself.  Each is a field here; Typer makes the command line and its help of them."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from typer import Argument, Option
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Step through GPT-2's forward pass and find out why it says TARGET and not DISTRACTOR."""
+
+    prompt: Annotated[str | None, Argument(help="The prompt, in quotes.")] = None
+    target: Annotated[list[str] | None, Option(help="A token the model should say; may be repeated.")] = None
+    distractor: Annotated[list[str] | None, Option(help="A token to compare with; may be repeated.")] = None
+    prompt_b: Annotated[str | None, Option(help="A second prompt, for `patch` to take values from.")] = None
+    prompts: Annotated[
+        str | None,
+        Option(
+            help="A prompt set: a JSONL or CSV file, or ioi:200:7 (task, how many, seed); see `h prompts`."
+        ),
+    ] = None
+    "Without a prompt, the first example is it."
+
+    model: Annotated[str | None, Option(help="A directory, a Hugging Face id, or gpt2, gpt2-medium, ...")] = (
+        None
+    )
+    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto"
+    dtype: Annotated[str, Option(help="float32, float64, bfloat16 or float16.")] = "float32"
+    bos: Annotated[bool, Option(help="Put <|endoftext|> before the prompt.")] = True
+
+    execute: Annotated[
+        list[str] | None, Option("-e", "--execute", help="A command to run; may be repeated.")
+    ] = None
+    file: Annotated[
+        list[str] | None, Option("-x", "--file", help="A file of commands, - for standard input.")
+    ] = None
+    batch: Annotated[bool, Option("--batch", help="Run -e and -x in the order given, without a screen.")] = (
+        False
+    )
+    json: Annotated[bool, Option("--json", help="With --batch: one JSON object a command.")] = False
+    keep_going: Annotated[
+        bool, Option("--keep-going", help="With --batch: go on after a failed command.")
+    ] = False
+
+    ascii: Annotated[bool, Option("--ascii", help="Draw with ASCII characters only.")] = False
+    color: Annotated[str, Option(help="auto, truecolor, 256, 16 or none.")] = "auto"
+    mouse: Annotated[bool | None, Option(help="Use the mouse; by default not over SSH.")] = None
+    version: Annotated[bool, Option("--version", help="Print the version and leave.")] = False
+
+    def complaint(self) -> str | None:
+        """What is missing before a session can start, as a sentence; None where nothing is."""
+        if self.prompt is None and self.prompts is None:
+            return 'give a prompt in quotes: tdb-tui "When Mary and John ..." --target Mary --distractor John'
+        if self.prompt is None and (self.target or self.distractor or self.prompt_b):
+            return "--target, --distractor and --prompt-b belong to a PROMPT: the examples of --prompts have their own"
+        if self.prompt is not None and not self.target:
+            return "say which token the model should say: --target Mary"
+        return None

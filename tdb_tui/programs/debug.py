@@ -1,0 +1,120 @@
+"""The debugger itself, what `tdb-tui PROMPT` is: the screen, or without a terminal the batch or the report."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from typer.main import get_command
+
+from tdb_tui import __version__
+from tdb_tui.errors import CommandError, ComputeFailed
+from tdb_tui.exits import USAGE, fail
+from tdb_tui.options import Options
+from tdb_tui.programs import PROGRAMS, make_app
+from tdb_tui.starting import open_session
+
+if TYPE_CHECKING:
+    from tdb_tui.files.sourcing import ScriptLine
+
+EPILOG = f"""Also: {", ".join(f"tdb-tui {name} ({what})" for name, what in PROGRAMS.items())}.
+In the program, ? or help lists the commands."""
+
+command_line = make_app()
+command_line.command(epilog=EPILOG)(Options)
+command = get_command(command_line)
+
+
+def run(words: Sequence[str]) -> int:
+    """Do what the words of a command line say; the exit code."""
+    options = command(list(words), prog_name="tdb-tui", standalone_mode=False)
+    if not isinstance(options, Options):  # --help ends with a code
+        return options
+    if options.version:
+        print(f"tdb-tui {__version__}")
+        return 0
+    if complaint := options.complaint():
+        return fail(complaint, USAGE)
+    if options.batch or options.json or ((options.execute or options.file) and not _has_screen()):
+        return _batch(options, words)
+    return _screen(options, words) if _has_screen() else _report(options)
+
+
+def _batch(options: Options, words: Sequence[str]) -> int:
+    from tdb_tui.batch import complain, run_batch
+
+    try:
+        script = list(_script(words))
+        session, notes = open_session(options)
+    except CommandError as error:
+        complain(error)
+        return _start_code(error)
+    for note in notes:
+        complain(note, mark="note:")
+    return run_batch(session, script, options.json, options.keep_going)
+
+
+def _report(options: Options) -> int:
+    from tdb_tui.batch import complain
+    from tdb_tui.machine.devices import ComputeError, compute_errors
+    from tdb_tui.report import report
+
+    try:
+        session, notes = open_session(options)
+        with compute_errors():
+            said = report(session.snapshot)
+    except CommandError as error:
+        complain(error)
+        return _start_code(error)
+    except ComputeError as error:
+        complain(str(error))
+        return ComputeFailed(str(error)).exit_code
+    print("\n".join([*(f"note: {note}" for note in notes), *said]))
+    return 0
+
+
+def _screen(options: Options, words: Sequence[str]) -> int:
+    """The screen, which imports torch behind its first frame."""
+    from tdb_tui.screen import run_screen
+
+    try:
+        commands = [line.text for line in _script(words)]
+    except CommandError as error:
+        return fail(str(error), USAGE)
+    return run_screen(options, commands)
+
+
+def _start_code(error: CommandError) -> int:
+    """Before the first command, what is no fault of the model or the machine is one of the command line."""
+    return USAGE if error.exit_code == 1 else error.exit_code
+
+
+def _script(words: Sequence[str]) -> "Iterator[ScriptLine]":
+    """Commands of -e and lines of -x in the order given, those that belong together as one."""
+    from tdb_tui.files.sourcing import blocks
+
+    return blocks(_given(words))
+
+
+def _given(words: Sequence[str]) -> "Iterator[ScriptLine]":
+    """The same one by one, as the parsed options no longer know them."""
+    from tdb_tui.files.sourcing import ScriptLine, script_lines
+
+    valued = {name for each in command.params if not getattr(each, "is_flag", True) for name in each.opts}
+    following = iter(words)
+    for word in following:
+        if word == "--":
+            return
+        name, joined, value = word.partition("=") if word.startswith("--") else (word[:2], word[2:], word[2:])
+        if name in valued:
+            value = value if joined else next(following, "")
+        if name in ("-e", "--execute"):
+            yield ScriptLine(value, "")
+        elif name in ("-x", "--file"):
+            yield from script_lines(Path(value))
+
+
+def _has_screen() -> bool:
+    """Whether a person sits at a terminal that can be drawn on; standard output elsewhere wants text."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
