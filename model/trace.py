@@ -86,7 +86,7 @@ def record(
         resid = model.embed(ids, hook)
     else:
         acts |= {(site, layer): x for (site, layer), x in base.acts.items() if _before(site, layer, first)}
-        resid = _entering(base, first)
+        resid = entering(base, first)
     resid = model.layers(resid, hook, first=max(first, 0))
     model.final_norm(resid, hook)
     return Trace(tuple(tokens), changes, MappingProxyType(acts))
@@ -116,7 +116,7 @@ def _before(site: Site, layer: int, first: int) -> bool:
     return layer < first and not site.text.startswith("ln_final")
 
 
-def _entering(base: Trace, layer: int) -> Tensor:
+def entering(base: Trace, layer: int) -> Tensor:
     """The residual stream that `layer` was given, before any edit to its `resid_pre`: [1, pos, d_model]."""
     if layer == 0:
         return (base[Site.EMBED, 0] + base[Site.POS_EMBED, 0])[None]

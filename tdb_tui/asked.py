@@ -12,7 +12,7 @@ from model.components import Node
 from model.effects import attribution, embeddings
 from model.effects.attribution import Gradients, Treatment
 from model.lens import residuals
-from model.measured.replay import Scorer
+from model.measured.scorers import Scorer
 from model.nodes import NodeTable, joined
 from model.sites import Hook
 from model.targets import Target

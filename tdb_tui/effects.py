@@ -11,7 +11,8 @@ from model.components import RESIDUAL, Component, Kind, Node
 from model.edits.interventions import Ablate, Change, Patch, Sources, Span
 from model.effects.groups import Groups
 from model.gpt2 import GPT2
-from model.measured.replay import Scorer, measure, unchanged
+from model.measured.replay import measure
+from model.measured.scorers import Scorer, unchanged
 from model.nodes import KINDS, NONE, Floats, NodeTable, code_of
 from model.sites import Hook
 from model.trace import Trace

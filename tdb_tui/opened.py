@@ -11,7 +11,7 @@ from model.components import Component, Kind
 from model.effects import attribution
 from model.effects.attribution import Gradients
 from model.gpt2 import GPT2
-from model.measured.replay import Scorer
+from model.measured.scorers import Scorer
 from model.sites import Site
 from model.trace import Trace
 

@@ -13,7 +13,7 @@ from model.edits.interventions import Sources
 from model.effects.attribution import Gradients, Treatment
 from model.gpt2 import GPT2
 from model.lens import Lens, lens, read
-from model.measured.replay import Scorer, metric_scorer, target_scorer
+from model.measured.scorers import Scorer, metric_scorer, target_scorer
 from model.metrics import Metric
 from model.sites import Hook, Site
 from model.targets import metric_target, trace_target

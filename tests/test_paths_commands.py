@@ -13,7 +13,7 @@ from model.edits.edges import Carried, EdgeChange, EdgeKeep
 from model.edits.interventions import Ablate, Change, Mode, Patch
 from model.edits.links import Link
 from model.edits.path_edits import Meaning, PathPatch
-from model.measured.replay import unchanged
+from model.measured.scorers import unchanged
 from model.sites import Site
 from model.trace import record
 from tdb_tui.commands import execute

@@ -11,7 +11,7 @@ import pytest
 from model.components import Component, Kind
 from model.edits.interventions import Ablate, Change, Span
 from model.gpt2 import GPT2
-from model.measured.replay import Scorer
+from model.measured.scorers import Scorer
 from model.nodes import NodeTable, code_of
 from model.trace import Trace, metric_value, record
 from tdb_tui import effects

@@ -36,14 +36,14 @@ class Reads:
     heads: tuple[Component, ...]
     changes: tuple[NODE_CHANGES, ...]
     weights: Tensor
-    "How often each change's difference is added: [reader, change, pos]."
+    "How often each change's difference is added: [reader, change, batch or 1, pos]."
 
 
 @lru_cache(maxsize=16)
 def tables(
-    edges: tuple[EdgeChange | EdgeKeep, ...], cuts: tuple[Cut, ...], length: int, config: Config
+    edges: tuple[EdgeChange | EdgeKeep, ...], cuts: tuple[tuple[Cut, ...], ...], length: int, config: Config
 ) -> Mapping[int, Reads]:
-    """By reading line.  Where the stream has been edited, of earlier writes only what is left counts."""
+    """By reading line.  Where a row's stream has been edited, of earlier writes only what is left counts."""
     found: dict[int, Reads] = {}
     for line in range(1, last_line(config.n_layer) + 1):
         changes = tuple(dict.fromkeys(_changes_before(edges, line, config)))
@@ -55,9 +55,8 @@ def tables(
                     _keep(edit, heads, changes, weights, config)
                 else:
                     _set(edit, heads, changes, weights)
-            for column, change in enumerate(changes):
-                weights[:, column] *= in_stream(change.component, line, cuts, length)
-            found[line] = Reads(heads, changes, weights)
+            left = torch.stack([in_stream(change.component, line, cuts, length) for change in changes])
+            found[line] = Reads(heads, changes, weights[:, :, None] * left)
     return found
 
 
@@ -194,12 +193,13 @@ def contains(whole: Tail, part: Tail) -> bool:
     return outer == inner or WHOLES.get(inner.kind) is outer.kind
 
 
-def in_stream(part: Component, line: int, cuts: Sequence[Cut], length: int) -> Tensor:
-    """How much of a write is in the stream that a line reads: [pos]."""
-    found = torch.ones(length)
-    for cut in cuts:
-        if written_on(part) < cut.line <= line and not (part.kind is Kind.EMBED and cut.line == 1):
-            found[_slice(cut.span)] *= cut.left
+def in_stream(part: Component, line: int, rows: Sequence[Sequence[Cut]], length: int) -> Tensor:
+    """How much of a write is in the stream that a line reads, each row of a batch cut by its own: [row, pos]."""
+    found = torch.ones(len(rows), length)
+    for left, cuts in zip(found, rows, strict=True):
+        for cut in cuts:
+            if written_on(part) < cut.line <= line and not (part.kind is Kind.EMBED and cut.line == 1):
+                left[_slice(cut.span)] *= cut.left
     return found
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "Way",
     "Where",
     "as_hook",
+    "by_row",
     "drawn",
     "first_layer",
     "flat",
@@ -119,5 +120,23 @@ def as_hook(changes: Sequence[Change | Compound], sources: Sources = Sources()) 
             x = make(x)
         # a span may hold queries before the key, and those cannot see it
         return x.tril() if makes and site is Site.PATTERN else x
+
+    return hook
+
+
+def by_row(rows: Sequence[Sequence[Change]], sources: Sources = Sources()) -> Hook:
+    """The hook that makes each row's own changes in that row of the batch.  Raises as `as_hook` does."""
+    hooks: dict[Where, list[tuple[int, Hook]]] = {}
+    for row, changes in enumerate(rows):
+        made = as_hook(changes, sources)
+        for at in dict.fromkeys(map(site_of, changes)):
+            hooks.setdefault(at, []).append((row, made))
+
+    def hook(site: Site, layer: int, x: Tensor) -> Tensor:
+        here = hooks.get((site, layer), ())
+        x = x.clone() if here else x
+        for row, made in here:
+            x[row] = made(site, layer, x[row : row + 1])[0]
+        return x
 
     return hook

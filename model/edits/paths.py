@@ -7,7 +7,7 @@ A with the receivers reading that.  In the third pass MLPs are computed again (`
 attention, so it never mixes tokens, and only what is added to A's stream has to be carried.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from model.edits.edges import NODE_CHANGES, EdgeChange, EdgeKeep
 from model.edits.interventions import Sources, Where, as_hook, where
 from model.edits.links import reading_line
 from model.edits.path_edits import Meaning, PathPatch
-from model.edits.wiring import Given, Wiring
+from model.edits.wiring import Given, Seen, Wiring
 from model.gpt2 import GPT2, wide
 from model.lines import residual_site, written_on
 from model.sites import Hook, Site, compose, no_hook
@@ -53,9 +53,9 @@ def hook_of(
     if not paths and not edges:
         return as_hook(every, sources)
     plain = [change for change in every if not isinstance(change, PathPatch | EdgeChange | EdgeKeep)]
-    hook = Wiring(model, edges, plain, sources, seen)
+    hook = Wiring(model, edges, plain, sources, None if seen is None else rows_of(seen))
     if paths and run is not None:
-        hook.held = given(model, run((*plain, *edges)), paths, sources)
+        hook.held = given(Batch.of(model, run((*plain, *edges)), sources), paths)
     elif paths and seen is not None:
         hook.held = as_recorded(seen, paths, model.config.n_layer)
     elif paths:
@@ -63,41 +63,82 @@ def hook_of(
     return hook
 
 
+def rows_of(trace: "Trace") -> Seen:
+    """A run's tensors with a batch axis, for a batch whose rows are alike so far."""
+    return lambda at: trace[at][None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Runs A, many at once: one row each, or one for all."""
+
+    model: GPT2
+    tokens: tuple[int, ...]
+    seen: Seen
+    "Their tensors."
+    wiring: Wiring
+    "Their hook, which knows what they write."
+    also: Hook = no_hook
+    "May raise to stop."
+
+    @classmethod
+    def of(cls, model: GPT2, trace: "Trace", sources: Sources, also: Hook = no_hook) -> "Batch":
+        """A recorded run, whose changes are none of paths."""
+        edges = [change for change in trace.changes if isinstance(change, EdgeChange | EdgeKeep)]
+        plain = [change for change in trace.changes if not isinstance(change, EdgeChange | EdgeKeep)]
+        seen = rows_of(trace)
+        return cls(model, trace.tokens, seen, Wiring(model, edges, plain, sources, seen), also)
+
+    def recorded(self, receiver: Component) -> Tensor:
+        """What a receiver reads: [batch or 1, pos, width]."""
+        if receiver.kind is Kind.UNEMBED:
+            return self.seen((Site.RESID_POST, self.model.config.n_layer - 1))
+        x = self.seen(input_site(receiver))
+        return x if receiver.kind is Kind.MLP else x[:, receiver.index]
+
+    def received(self, receiver: Component, delta: Tensor) -> Tensor:
+        """A receiver's input when `delta`, [row, pos, d_model], is added to what it reads: [row, pos, width].
+
+        Where nothing is added it is the run's own to the bit.
+        """
+        n_layer = self.model.config.n_layer
+        stream = self.seen(residual_site(reading_line(receiver, n_layer), n_layer))
+        by_edges = None if receiver.kind is Kind.UNEMBED else self.wiring.added(receiver, stream)
+        read = self.wiring.read(receiver, (stream if by_edges is None else stream + by_edges) + delta)
+        return torch.where(delta.any(-1, keepdim=True), read.to(stream.dtype), self.recorded(receiver))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Sent:
-    """What one sender's change adds to run A's stream."""
+    """What one sender's change adds to the stream of runs A."""
 
-    row: int
+    rows: slice
     "Of the batch that is carried together."
     line: int
     "After which it is added."
     delta: Tensor
-    "[pos, d_model]"
+    "[row or 1, pos, d_model]"
     whole: Tensor
     "Where the sender is a whole MLP, whose write is then not computed again: bool [pos]."
 
 
-def given(
-    model: GPT2, trace: "Trace", paths: Sequence[PathPatch], sources: Sources
-) -> dict[Component, Given]:
-    """What receivers read, from run A and the paths into them; several into one receiver add up."""
-    wiring, length = run_of(model, trace, sources), len(trace.tokens)
+def given(runs: Batch, paths: Sequence[PathPatch], rows: int = 1) -> dict[Component, Given]:
+    """What receivers read, from runs A and the paths into them; several into one receiver add up."""
+    length, n_layer = len(runs.tokens), runs.model.config.n_layer
     added: dict[Component, Tensor] = {}
     tokens: dict[Component, Tensor] = {}
     for path in paths:
-        starts = [each for change in path.sends for each in sent(wiring, trace, change)]
-        carried = carry(model, trace, starts, path.receivers, path.meaning, sources)
+        starts = [sent(runs, change, slice(None)) for change in path.sends]
+        carried = carry(runs, starts, path.receivers, path.meaning, rows)
         own = torch.zeros(length, dtype=torch.bool)
         own[_slice(path.tokens)] = True
         for receiver in path.receivers:
-            delta = carried[reading_line(receiver, model.config.n_layer)] * own[:, None].to(
-                trace[Site.RESID_PRE, 0].device
-            )
+            delta = carried[reading_line(receiver, n_layer)]
+            delta = delta * own[:, None].to(delta)
             added[receiver] = added[receiver] + delta if receiver in added else delta
             tokens[receiver] = tokens[receiver] | own if receiver in tokens else own
     return {
-        receiver: Given(tokens[receiver], received(model, trace, wiring, receiver, delta))
-        for receiver, delta in added.items()
+        receiver: Given(tokens[receiver], runs.received(receiver, delta)) for receiver, delta in added.items()
     }
 
 
@@ -110,32 +151,11 @@ def as_recorded(trace: "Trace", paths: Sequence[PathPatch], n_layer: int) -> dic
             own[_slice(path.tokens)] = True
             known = found.get(receiver)
             own = own if known is None else own | known.where
-            found[receiver] = Given(own, recorded(trace, receiver, n_layer)[None])
+            found[receiver] = Given(own, _recorded(trace, receiver, n_layer)[None])
     return found
 
 
-def run_of(model: GPT2, trace: "Trace", sources: Sources) -> Wiring:
-    """The hook of run A, whose writes are known."""
-    edges = [change for change in trace.changes if isinstance(change, EdgeChange | EdgeKeep)]
-    plain = [change for change in trace.changes if not isinstance(change, EdgeChange | EdgeKeep)]
-    return Wiring(model, edges, plain, sources, trace)
-
-
-def received(model: GPT2, trace: "Trace", wiring: Wiring, receiver: Component, delta: Tensor) -> Tensor:
-    """A receiver's input when `delta`, [row, pos, d_model], is added to what it reads in run A: [row, pos, width].
-
-    Where nothing is added it is run A's to the bit.
-    """
-    n_layer = model.config.n_layer
-    stream = trace[residual_site(reading_line(receiver, n_layer), n_layer)][None]
-    by_edges = None if receiver.kind is Kind.UNEMBED else wiring.added(receiver, stream)
-    read = wiring.read(receiver, (stream if by_edges is None else stream + by_edges) + delta)
-    return torch.where(
-        delta.any(-1, keepdim=True), read.to(stream.dtype), recorded(trace, receiver, n_layer)[None]
-    )
-
-
-def recorded(trace: "Trace", receiver: Component, n_layer: int) -> Tensor:
+def _recorded(trace: "Trace", receiver: Component, n_layer: int) -> Tensor:
     """A receiver's input in a run: [pos, width]."""
     if receiver.kind is Kind.UNEMBED:
         return trace[Site.RESID_POST, n_layer - 1]
@@ -148,61 +168,54 @@ def input_site(receiver: Component) -> Where:
     return (Site.MLP_PRE, receiver.layer) if receiver.kind is Kind.MLP else where(receiver)
 
 
-def sent(wiring: Wiring, trace: "Trace", change: NODE_CHANGES, row: int = 0) -> Iterator[Sent]:
-    """What a sender's change adds to run A's stream."""
-    part, like = change.component, trace[Site.RESID_PRE, 0]
-    delta = wiring.delta(change, like[None])[0]
-    delta = delta * in_stream(part, 1, wiring.cuts, len(like))[:, None].to(delta)
-    whole = torch.zeros(len(like), dtype=torch.bool, device=like.device)
+def sent(runs: Batch, change: NODE_CHANGES, rows: slice) -> Sent:
+    """What a sender's change adds to the stream of runs A, for some rows of what is carried."""
+    part, length = change.component, len(runs.tokens)
+    delta = runs.wiring.delta(change)
+    delta = delta * in_stream(part, 1, runs.wiring.cuts, length)[..., None].to(delta)
+    whole = torch.zeros(length, dtype=torch.bool, device=delta.device)
     if part.kind is Kind.MLP:
         whole[_slice(change.span)] = True
-    yield Sent(row, written_on(part), delta, whole)
+    return Sent(rows, written_on(part), delta, whole)
 
 
 @torch.no_grad()
 def carry(
-    model: GPT2,
-    trace: "Trace",
-    starts: Sequence[Sent],
-    receivers: Sequence[Component],
-    meaning: Meaning,
-    sources: Sources,
-    also: Hook = no_hook,
+    runs: Batch, starts: Sequence[Sent], receivers: Sequence[Component], meaning: Meaning, rows: int
 ) -> dict[int, Tensor]:
-    """What is added to run A's stream before each line on which a receiver reads: [row, pos, d_model].
+    """What is added to the streams of runs A before each line on which a receiver reads: [row, pos, d_model].
 
-    Pass three.  `also` may raise to stop.
+    Pass three.
     """
-    n_layer, rows = model.config.n_layer, 1 + max(each.row for each in starts)
-    wanted = {reading_line(receiver, n_layer) for receiver in receivers}
-    wiring = run_of(model, trace, sources)
-    delta = starts[0].delta.new_zeros(rows, *starts[0].delta.shape)
+    wanted = {reading_line(receiver, runs.model.config.n_layer) for receiver in receivers}
+    delta = starts[0].delta.new_zeros(rows, *starts[0].delta.shape[1:])
     found: dict[int, Tensor] = {}
     for line in range(max(wanted) + 1):
-        for cut in wiring.cuts:
-            if cut.line == line > 1:  # the embedding's own place is its sender's
-                delta[:, _slice(cut.span)] *= cut.left
+        for at, cuts in enumerate(runs.wiring.cuts):
+            own = slice(None) if len(runs.wiring.cuts) == 1 else at
+            for cut in cuts:
+                if cut.line == line > 1:  # the embedding's own place is its sender's
+                    delta[own, ..., _slice(cut.span), :] *= cut.left
         if line in wanted:
             found[line] = delta.clone()
         here = [each for each in starts if each.line == line]
         if meaning is Meaning.MLPS and line and line % 2 == 0 and line < max(wanted) and bool(delta.any()):
-            again = _computed_again(model, trace, compose(also, wiring), (line - 2) // 2, delta)
+            again = _computed_again(runs, (line - 2) // 2, delta)
             for each in here:
-                again[each.row, each.whole] = 0
+                again[each.rows, each.whole] = 0
             delta += again
         for each in here:
-            delta[each.row] += each.delta
+            delta[each.rows] += each.delta
     return found
 
 
-def _computed_again(model: GPT2, trace: "Trace", hook: Hook, layer: int, delta: Tensor) -> Tensor:
+def _computed_again(runs: Batch, layer: int, delta: Tensor) -> Tensor:
     """How an MLP's write changes when `delta` is added to what it reads: [row, pos, d_model]."""
-    moved = delta.any(-1, keepdim=True)
-    stream = wide(trace[Site.RESID_MID, layer]) + delta
-    left = model.blocks[layer].think(
-        stream.to(trace[Site.RESID_MID, layer].dtype), layer, before_stream(hook)
-    )
-    return (wide(left) - stream - wide(trace[Site.MLP_OUT, layer])) * moved
+    moved, entered = delta.any(-1, keepdim=True), runs.seen((Site.RESID_MID, layer))
+    stream = wide(entered) + delta
+    hook = before_stream(compose(runs.also, runs.wiring.again()))
+    left = runs.model.blocks[layer].think(stream.to(entered.dtype), layer, hook)
+    return (wide(left) - stream - wide(runs.seen((Site.MLP_OUT, layer)))) * moved
 
 
 def before_stream(hook: Hook) -> Hook:

@@ -8,8 +8,8 @@ through the layer norm as it is then.  Other changes are made first where they e
 they edit the input itself, so an ablated query stays ablated.  A cost of one vector per edge, tail and token.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import torch
@@ -19,10 +19,13 @@ from model.components import Component, Kind
 from model.edits.changes import Change, Span
 from model.edits.edge_tables import Reads, cuts_of, left_by, tables, tails_of
 from model.edits.edges import NODE_CHANGES, EdgeChange, EdgeKeep
-from model.edits.interventions import Recorded, Sources, Where, as_hook, where
+from model.edits.interventions import Sources, Where, as_hook, by_row, where
 from model.edits.links import INPUTS, WHOLES, reading_line
 from model.gpt2 import GPT2, LayerNorm, wide
-from model.sites import Site
+from model.sites import Site, compose
+
+Seen = Callable[[Where], Tensor]
+"""A site's tensor in a recorded run: [batch or 1, ...]."""
 
 KINDS = {Site.Q: Kind.Q, Site.K: Kind.K, Site.V: Kind.V, Site.MLP_PRE: Kind.MLP}
 NORMS = (Site.LN1_SCALE, Site.LN1_NORMALIZED, Site.LN2_SCALE, Site.LN2_NORMALIZED)
@@ -46,21 +49,29 @@ class Given:
 
 @dataclass(eq=False)
 class Wiring:
-    """A hook for one pass at a time, or for lines of a recorded run, one after the other."""
+    """A hook for one pass at a time, or for lines of a recorded run, one after the other.
+
+    The rows of a batch may have changes of their own, made after those that they share.
+    """
 
     model: GPT2
     edges: Sequence[EdgeChange | EdgeKeep]
     plain: Sequence[Change]
     "The other changes."
     sources: Sources
-    seen: Recorded | None = None
+    seen: Seen | None = None
     "A run of the same changes up to where the pass begins: for writes that the pass does not compute."
     held: Mapping[Component, Given] = field(default_factory=dict[Component, Given])
     "Readers whose input does not come from the stream."
+    own: Sequence[Sequence[Change]] = ()
+    "Each row's further changes, of single sites; none where rows are alike."
 
     def __post_init__(self) -> None:
         self.inner = as_hook(self.plain, self.sources)
-        self.cuts = cuts_of(self.plain)
+        if self.own:
+            self.inner = compose(self.inner, by_row(self.own, self.sources))
+        cuts = [cuts_of((*self.plain, *own)) for own in self.own or [()]]
+        self.cuts = tuple(cuts if len(set(cuts)) > 1 else cuts[:1])
         self._tables: dict[int, Mapping[int, Reads]] = {}
         self._acts: dict[Where, Tensor] = {}
         self._deltas: dict[NODE_CHANGES, Tensor] = {}
@@ -81,6 +92,21 @@ class Wiring:
                 change: delta for change, delta in self._deltas.items() if (site, layer) not in _sites(change)
             }
         return x
+
+    def again(self) -> "Wiring":
+        """The same hook for a pass of its own, which starts from what this one has computed."""
+        acts, seen = dict(self._acts), self.seen
+
+        def known(at: Where) -> Tensor:
+            if at in acts or seen is None:
+                return acts[at]
+            return seen(at)
+
+        return replace(self, seen=known)
+
+    def watch(self, changes: Iterable[NODE_CHANGES]) -> None:
+        """Keep what the differences of these are computed from, too."""
+        self._watched.update(at for change in changes for at in _sites(change))
 
     def added(self, head: Component, like: Tensor) -> Tensor | None:
         """What edges add to a reader's stream, None where it has none: [batch, pos, d_model], as `like` has them."""
@@ -153,50 +179,49 @@ class Wiring:
         used = weights.flatten(2).any(-1).any(0).nonzero()[:, 0].tolist()
         total = wide(like).new_zeros(len(rows), *like.shape)
         for at in used:
-            total = total + weights[:, at, None, :, None] * self.delta(reads.changes[at], like)
+            total = total + weights[:, at, :, :, None] * self.delta(reads.changes[at])
         return total
 
-    def delta(self, change: NODE_CHANGES, like: Tensor) -> Tensor:
+    def delta(self, change: NODE_CHANGES) -> Tensor:
         """What a change of a tail would add to its write, as this run stands: [batch or 1, pos, d_model]."""
         found = self._deltas.get(change)
         if found is None:
-            found = self._deltas[change] = self._delta(change, like)
+            found = self._deltas[change] = self._delta(change)
         return found
 
-    def _delta(self, change: NODE_CHANGES, like: Tensor) -> Tensor:
+    def _delta(self, change: NODE_CHANGES) -> Tensor:
         part, (site, layer) = change.component, where(change.component, change.key)
-        x = self._act((site, layer), len(like))
+        x = self._act((site, layer))
         diff = wide(as_hook((change,), self.sources)(site, layer, x)) - wide(x)
         block = self.model.blocks[layer]
         if site in (Site.PATTERN, Site.Z):
             head, width = part.index or 0, self.model.config.d_head
             diff = diff[:, head]
             if site is Site.PATTERN:
-                diff = diff @ wide(self._act((Site.V, layer), len(like))[:, head])
+                diff = diff @ wide(self._act((Site.V, layer))[:, head])
             diff = diff @ wide(block.attn.c_proj.weight[head * width : (head + 1) * width])
         elif site is Site.MLP_POST:
             diff = diff[..., part.index, None] * wide(block.mlp.c_proj.weight[part.index])
-        return diff * self._reaches(change, diff.shape[1])[:, None].to(diff)
+        return diff * self._reaches(change, diff.shape[1])[..., None].to(diff)
 
-    def _act(self, at: Where, batch: int) -> Tensor:
+    def _act(self, at: Where) -> Tensor:
         """A site's tensor in this pass, or in the recorded run where the pass has begun later: [batch or 1, ...]."""
-        found = self._acts.get(at)
-        if found is None or (len(found) != batch and len(found) != 1):
-            if self.seen is None:
-                raise ValueError(
-                    f"{at[0]} of layer {at[1]} has not been computed: give the run that it is of"
-                )
-            return self.seen[at][None]
-        return found
+        if at in self._acts:
+            return self._acts[at]
+        if self.seen is None:
+            raise ValueError(f"{at[0]} of layer {at[1]} has not been computed: give the run that it is of")
+        return self.seen(at)
 
     def _reaches(self, tail: NODE_CHANGES, length: int) -> Tensor:
-        """How much of a tail's write the whole that it belongs to still has, changes having been made of it: [pos]."""
-        part, found = tail.component, torch.ones(length)
-        for change in self.plain:
-            whole = change.component
-            within = whole.kind is WHOLES.get(part.kind) and whole.layer == part.layer
-            if within or (whole == part and tail.key is not None and change.key is None):
-                found[_slice(change.span)] *= left_by(change)
+        """How much of a tail's write its whole still has, changes having been made of that: [batch or 1, pos]."""
+        part, rows = tail.component, [(*self.plain, *own) for own in self.own] or [self.plain]
+        found = torch.ones(len(rows), length)
+        for left, changes in zip(found, rows, strict=True):
+            for change in changes:
+                whole = change.component
+                within = whole.kind is WHOLES.get(part.kind) and whole.layer == part.layer
+                if within or (whole == part and tail.key is not None and change.key is None):
+                    left[_slice(change.span)] *= left_by(change)
         return found
 
     def _table(self, length: int) -> Mapping[int, Reads]:

@@ -12,7 +12,8 @@ from math import copysign, isfinite
 
 from model.edits.interventions import Change, Sources
 from model.gpt2 import GPT2
-from model.measured.replay import Scorer, measure, metric_scorer, unchanged
+from model.measured.replay import measure
+from model.measured.scorers import Scorer, metric_scorer, unchanged
 from model.metrics import Metric
 from model.sites import Hook, no_hook
 from model.trace import Trace, record

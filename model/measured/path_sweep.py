@@ -13,12 +13,12 @@ from model.edits.edges import NODE_CHANGES
 from model.edits.interventions import Sources
 from model.edits.links import INPUTS, reading_line
 from model.edits.path_edits import Meaning, PathPatch
-from model.edits.paths import before_stream, carry, input_site, received, run_of, sent
+from model.edits.paths import Batch, before_stream, carry, input_site, sent
 from model.edits.wiring import Given
 from model.effects.backward import Question, Treatment, through_line
 from model.gpt2 import GPT2
 from model.lines import last_line, residual_site, written_on
-from model.measured.replay import Scorer, unchanged
+from model.measured.scorers import Scorer, unchanged
 from model.sites import Hook, Site, compose, no_hook
 from model.targets import Via
 from model.trace import Trace
@@ -59,6 +59,10 @@ class Sweep:
         found[slice(None) if self.tokens is None else self.tokens.slice] = True
         return found
 
+    def runs(self) -> Batch:
+        """Run A, for as many senders as are carried together."""
+        return Batch.of(self.model, self.trace, self.sources, self.also)
+
     def line(self, receiver: Component) -> int:
         return reading_line(receiver, self.model.config.n_layer)
 
@@ -80,16 +84,15 @@ def measured(sweep: Sweep, scorer: Scorer) -> Iterator[tuple[int, float]]:
 
     What carries nothing leaves the target as it was, exactly.
     """
-    model, trace = sweep.model, sweep.trace
-    value, wiring = unchanged(model, trace, scorer), run_of(model, trace, sweep.sources)
-    size, at = max(1, ROWS // len(trace.tokens)), sweep.given_at
+    value, runs = unchanged(sweep.model, sweep.trace, scorer), sweep.runs()
+    size, at = max(1, ROWS // len(sweep.trace.tokens)), sweep.given_at
     for first in range(0, len(sweep.sends), size):
         here = sweep.sends[first : first + size]
-        starts = [each for row, change in enumerate(here) for each in sent(wiring, trace, change, row)]
-        carried = carry(model, trace, starts, sweep.receivers, sweep.meaning, sweep.sources, also=sweep.also)
+        starts = [sent(runs, change, slice(row, row + 1)) for row, change in enumerate(here)]
+        carried = carry(runs, starts, sweep.receivers, sweep.meaning, len(here))
         carried = {line: delta * at[:, None] for line, delta in carried.items()}
         held = {
-            receiver: Given(at, received(model, trace, wiring, receiver, carried[sweep.line(receiver)]))
+            receiver: Given(at, runs.received(receiver, carried[sweep.line(receiver)]))
             for receiver in sweep.receivers
         }
         moved = torch.stack([delta.flatten(1).any(1) for delta in carried.values()]).any(0).tolist()
@@ -101,7 +104,7 @@ def measured(sweep: Sweep, scorer: Scorer) -> Iterator[tuple[int, float]]:
 def _fourth(sweep: Sweep, scorer: Scorer, held: Mapping[Component, Given]) -> list[float]:
     """Pass four, a row for each sender: run A from where a receiver reads what it is given."""
     model, trace, n_layer = sweep.model, sweep.trace, sweep.model.config.n_layer
-    hook = run_of(model, trace, sweep.sources)
+    hook = sweep.runs().wiring
     hook.held = held
     rows = max(len(given.value) for given in held.values())
     line = min(sweep.line(receiver) for receiver in held)
@@ -126,9 +129,9 @@ def estimated(
     by = input_gradients(
         sweep.model, sweep.trace, asked, sweep.sources, treatment, more=_holding(sweep), also=sweep.also
     )
-    slopes, wiring = _slopes(sweep, by), run_of(sweep.model, sweep.trace, sweep.sources)
+    slopes, runs = _slopes(sweep, by), sweep.runs()
     for number, change in enumerate(sweep.sends):
-        delta = torch.stack([each.delta for each in sent(wiring, sweep.trace, change)]).sum(0)
+        (delta,) = sent(runs, change, slice(None)).delta
         slope = slopes[written_on(change.component)]
         yield number, float((delta.to(slope.dtype) * slope).sum())
 
@@ -191,7 +194,7 @@ def _through_mlp(sweep: Sweep, by: InputGradients, line: int, slope: Tensor) -> 
     def hold(site: Site, at: int, x: Tensor) -> Tensor:
         return x.detach() if site is Site.LN2_SCALE and by.treatment is Treatment.ALL else x
 
-    hook = before_stream(compose(sweep.also, hold, run_of(sweep.model, trace, sweep.sources)))
+    hook = before_stream(compose(sweep.also, hold, sweep.runs().wiring))
     with torch.enable_grad():
         before = trace[Site.RESID_MID, layer].detach().requires_grad_()
         after = sweep.model.blocks[layer].think(before[None], layer, hook)

@@ -22,7 +22,8 @@ from model.effects.attribution import Gradients
 from model.effects.backward import Question, value_of
 from model.gpt2 import GPT2
 from model.lines import residual_site, written_on
-from model.measured.replay import measure, metric_scorer, target_scorer, unchanged
+from model.measured.replay import measure
+from model.measured.scorers import metric_scorer, target_scorer, unchanged
 from model.metrics import Metric
 from model.nodes import joined
 from model.sites import Hook, no_hook

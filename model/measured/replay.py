@@ -2,7 +2,7 @@
 
 An edit of one component adds a vector to the residual stream after its line, at its tokens and perhaps later
 ones, and changes nothing before.  So only what comes after it is run again, many edits in one batch, up to what
-the target reads: see `suffix`.
+the target reads: see `suffix`.  Edits that do more, or edges and paths in force, take a batch of whole layers: `rows`.
 """
 
 import math
@@ -16,14 +16,11 @@ from model.components import SCALES, Kind
 from model.edits.interventions import SINGLE, Change, Compound, Sources, Where, as_hook, flat, site_of
 from model.effects.attribution import head_matrices
 from model.gpt2 import GPT2, wide
-from model.held import held_scale
-from model.lens import read
-from model.lines import norm_before, written_on
-from model.measured.suffix import Goal, Push, after_line, batches, carried
-from model.metrics import Metric
-from model.probes import positions_of, probe_line, probed, set_scales
+from model.lines import written_on
+from model.measured.rows import can_be_rows, values_of_rows
+from model.measured.scorers import Scorer, unchanged
+from model.measured.suffix import Goal, Push, batches, carried
 from model.sites import Hook, Site, no_hook
-from model.targets import Target
 from model.trace import Trace, record
 
 READ = (Site.Q, Site.K, Site.V)
@@ -44,58 +41,6 @@ class Job:
     "The first token that they change."
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Scorer:
-    """A target as it is measured: the metric, or a frame's reads with their layer norm live."""
-
-    line: int
-    positions: tuple[int, ...]
-    score: Callable[[Tensor, Trace], Tensor]
-    "Residual stream at `positions`, [batch, read, d_model], and the run whose final bias it meets -> [batch]."
-
-    @property
-    def goal(self) -> Goal:
-        """Where it reads."""
-        return Goal(self.line, self.positions)
-
-
-def metric_scorer(model: GPT2, metric: Metric) -> Scorer:
-    """The metric itself, whatever its quantity."""
-    probe = metric.probe
-    if probe is not None:
-        return Scorer(
-            probe_line(probe),
-            positions_of(probe, metric.pos),
-            lambda resid, trace: probed(
-                model, probe, resid, held=set_scales(model, trace, probe, metric.pos)
-            ),
-        )
-
-    def score(resid: Tensor, trace: Trace) -> Tensor:
-        return metric.of_normed(read(model, trace, resid[:, 0], metric.pos), model.unembedding)
-
-    return Scorer(2 * model.config.n_layer + 1, (metric.pos,), score)
-
-
-def target_scorer(model: GPT2, target: Target) -> Scorer:
-    """A frame: its layer norm live, what it holds (the other side of a score, the attention of a value) held."""
-    norm = norm_before(model, target.line)
-
-    def score(resid: Tensor, trace: Trace) -> Tensor:
-        total = torch.full((len(resid),), target.constant, dtype=wide(resid).dtype, device=resid.device)
-        for at, each in enumerate(target.reads):
-            x = wide(resid[:, at])
-            if target.raw:
-                total += x @ each.normed
-                continue
-            held = held_scale(trace, target.line, model.config.n_layer, each.pos)
-            seen = (x - x.mean(-1, keepdim=True)) / (norm.scale(x) if held is None else held)
-            total += (seen * wide(norm.weight) + wide(norm.bias)) @ each.normed
-        return total
-
-    return Scorer(target.line, tuple(each.pos for each in target.reads), score)
-
-
 @torch.no_grad()
 def measure(
     model: GPT2,
@@ -113,9 +58,12 @@ def measure(
     """
     jobs = [_job(number, change) for number, change in enumerate(changes)]
     starts: list[Push] = []
+    rows: list[tuple[int, tuple[Change, ...]]] = []
     for job in jobs:
         if _is_a_push(job, trace) or scorer.goal.is_too_late(job.line, job.first):
             starts.append(Push(job.number, job.line, job.first))
+        elif can_be_rows(job.changes):
+            rows.append((job.number, job.changes))
         else:
             run = record(model, trace.tokens, (*trace.changes, *job.changes), sources, also=also, base=trace)
             yield job.number, unchanged(model, run, scorer)
@@ -124,6 +72,7 @@ def measure(
         return pushed(model, trace, jobs[push.number].changes, push.first, sources)
 
     yield from values_after(model, trace, scorer, starts, added, sources, also=also)
+    yield from values_of_rows(model, trace, scorer, rows, sources, also=also)
 
 
 @torch.no_grad()
@@ -172,16 +121,11 @@ def values_after(
 def _begun(push: Push, delta: Tensor, goal: Goal, whole: bool) -> tuple[Push, Tensor] | None:
     """A push from the first token that it moves, or where it begins if `whole`; None where it moves nothing read."""
     moved = delta[: goal.stop - push.first].flatten(1).any(1).nonzero()
-    if not len(moved):
+    at = {push.first + int(pos) for pos in moved}
+    if not len(moved) or (goal.is_apart(push.line) and at.isdisjoint(goal.positions)):
         return None
     skip = 0 if whole else int(moved[0])
     return replace(push, first=push.first + skip), delta[skip:]
-
-
-def unchanged(model: GPT2, trace: Trace, scorer: Scorer) -> float:
-    """The target of a run as it is measured."""
-    resid = after_line(trace, scorer.line - 1)
-    return float(scorer.score(torch.stack([resid[pos] for pos in scorer.positions])[None], trace)[0])
 
 
 def pushed(model: GPT2, trace: Trace, changes: Sequence[Change], first: int, sources: Sources) -> Tensor:

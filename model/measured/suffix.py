@@ -59,8 +59,11 @@ class Goal:
 
     def begin(self, line: int, first: int) -> int:
         """The first token that matters after a line: `first`, and after the last attention the first that is read."""
-        last = self.line - 1 if self.line % 2 == 0 else self.line - 2
-        return min(pos for pos in self.positions if pos >= first) if line >= last else first
+        return min(pos for pos in self.positions if pos >= first) if self.is_apart(line) else first
+
+    def is_apart(self, line: int) -> bool:
+        """Whether no token reads another after a line: no attention is left to come."""
+        return line >= (self.line - 1 if self.line % 2 == 0 else self.line - 2)
 
 
 def batches(pushes: Sequence[Push], goal: Goal) -> Iterator[list[Push]]:

@@ -11,7 +11,8 @@ from itertools import pairwise
 from model.components import Component, Kind
 from model.edits.interventions import Ablate, Change, Freeze, Mode, Patch, Sources, Span, Steer
 from model.gpt2 import GPT2
-from model.measured.replay import Scorer, measure
+from model.measured.replay import measure
+from model.measured.scorers import Scorer
 from model.sites import Hook, no_hook
 from model.trace import Trace
 

@@ -13,7 +13,7 @@ from model.edits.edges import manner_of
 from model.edits.links import ARROW
 from model.edits.path_edits import Meaning, PathPatch
 from model.measured.path_sweep import Sweep, estimated, measured, senders
-from model.measured.replay import unchanged
+from model.measured.scorers import unchanged
 from model.nodes import Floats
 from tdb_tui.commands.link_words import Reader, arrows_of, changed, checked, readers
 from tdb_tui.commands.table import command

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from model.edits.interventions import ChangeError, text_of
-from model.measured.replay import unchanged
+from model.measured.scorers import unchanged
 from model.measured.sweeps import (
     Grid,
     measure_grid,

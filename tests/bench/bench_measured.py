@@ -16,7 +16,8 @@ import torch
 from model.components import Component, Kind
 from model.edits.interventions import Ablate
 from model.gpt2 import GPT2
-from model.measured.replay import measure, metric_scorer
+from model.measured.replay import measure
+from model.measured.scorers import metric_scorer
 from model.measured.sweeps import patch_residuals
 from model.metrics import Metric, Quantity
 from model.trace import Trace, metric_value, record

@@ -18,7 +18,7 @@ import torch
 from model.components import Component, Kind
 from model.edits.interventions import Patch, Sources, Span
 from model.gpt2 import GPT2
-from model.measured.replay import metric_scorer
+from model.measured.scorers import metric_scorer
 from model.measured.sweeps import BY_HEAD, BY_LAYER, Axis, Grid, Spot, Spots, by_head, by_token, measure_grid
 from model.metrics import Metric, Quantity
 from model.trace import Trace, record

@@ -12,7 +12,8 @@ from model.components import Component, Kind
 from model.edits.interventions import Ablate, Patch, Sources, Span
 from model.effects import attribution
 from model.gpt2 import GPT2
-from model.measured.replay import measure, metric_scorer
+from model.measured.replay import measure
+from model.measured.scorers import metric_scorer
 from model.metrics import Metric, Quantity
 from model.nodes import joined
 from model.sites import Site

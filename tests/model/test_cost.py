@@ -18,7 +18,8 @@ from model.edits.interventions import Ablate, Span
 from model.effects import attribution
 from model.effects.attribution import Gradients, gradients
 from model.gpt2 import GPT2, Config
-from model.measured.replay import measure, metric_scorer
+from model.measured.replay import measure
+from model.measured.scorers import metric_scorer
 from model.measured.suffix import ROWS
 from model.measured.sweeps import patch_residuals
 from model.metrics import Metric, Quantity

@@ -19,7 +19,8 @@ from model.edits.path_edits import Meaning, PathPatch
 from model.effects import attribution
 from model.gpt2 import GPT2
 from model.lines import written_on
-from model.measured.replay import measure, metric_scorer, unchanged
+from model.measured.replay import measure
+from model.measured.scorers import metric_scorer, unchanged
 from model.measured.sweeps import patch_residuals
 from model.sites import Site
 from model.trace import Trace, metric_value, record

@@ -19,7 +19,8 @@ from model.estimates.integrated import Rule, integrated_activations, integrated_
 from model.estimates.qk_fix import InputEstimates, key_effects, qk_fix, query_effects
 from model.estimates.swap import Direction, Estimates, Swap
 from model.gpt2 import GPT2
-from model.measured.replay import measure, metric_scorer
+from model.measured.replay import measure
+from model.measured.scorers import metric_scorer
 from model.metrics import Metric, Quantity
 from model.nodes import joined
 from model.sites import Hook, Site, compose, no_hook

@@ -10,7 +10,8 @@ from model.components import Component, Kind
 from model.edits.interventions import Ablate, Change, Patch, Sources, Span
 from model.gpt2 import GPT2, Config
 from model.measured.flips import Flip, Round, smallest_flip
-from model.measured.replay import measure, metric_scorer
+from model.measured.replay import measure
+from model.measured.scorers import metric_scorer
 from model.metrics import Metric, Quantity
 from model.sites import Site
 from model.trace import Trace, logits_at, metric_value, record

@@ -19,7 +19,7 @@ from model.edits.path_edits import Meaning, PathPatch, check_path
 from model.gpt2 import GPT2
 from model.lines import written_on
 from model.measured.path_sweep import Sweep, estimated, measured, senders
-from model.measured.replay import metric_scorer, unchanged
+from model.measured.scorers import metric_scorer, unchanged
 from model.sites import Site
 from model.trace import Trace, record
 from tests.naive import Array, Naive

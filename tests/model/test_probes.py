@@ -18,7 +18,8 @@ from model.gpt2 import GPT2
 from model.lens import lens, lens_values
 from model.lines import last_line, residual_site
 from model.measured.repair import shifts
-from model.measured.replay import measure, metric_scorer
+from model.measured.replay import measure
+from model.measured.scorers import metric_scorer
 from model.metrics import Metric, Quantity
 from model.nodes import NodeTable, joined
 from model.probes import Activation, Direction, Probe, probe_line, refuse_probe

@@ -1,20 +1,24 @@
 """Measured effects: edits replayed many at a time agree with making each one and running again."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 import torch
 
 from model.components import Component, Kind, Node
-from model.edits.interventions import Ablate, Change, Sources, Span
+from model.edits.edges import Carried, EdgeChange
+from model.edits.interventions import Ablate, Change, Mode, Patch, Sources, Span
+from model.edits.path_edits import Meaning, PathPatch
 from model.gpt2 import GPT2
-from model.measured import suffix
-from model.measured.replay import Scorer, measure, metric_scorer, target_scorer
+from model.measured import rows, suffix
+from model.measured.replay import measure
+from model.measured.scorers import Scorer, metric_scorer, target_scorer, unchanged
 from model.metrics import Metric, Quantity
 from model.sites import Site
 from model.targets import Via, metric_target, trace_target
 from model.trace import Trace, metric_value, record
-from tests.tiny import EARLY, EDITS, END, LD, TINY, TOKENS
+from tests.tiny import EARLY, EDITS, END, L0H1, L1H2, L2H0, LAST, LD, M0, M1, MIDDLE, N1, TINY, TOKENS
 
 SINGLE = tuple(dict.fromkeys(change for changes in EDITS.values() for change in changes))
 
@@ -111,7 +115,7 @@ def test_a_hook_that_raises_stops_a_sweep_and_keeps_what_was_found(
     def stop(site: Site, layer: int, x: torch.Tensor) -> torch.Tensor:
         nonlocal calls
         calls += 1
-        if calls > 60:
+        if calls > 20:
             raise InterruptedError
         return x
 
@@ -120,3 +124,68 @@ def test_a_hook_that_raises_stops_a_sweep_and_keeps_what_was_found(
         for job, _ in measure(tiny, record(tiny, TOKENS), metric_scorer(tiny, LD), every_head(), also=stop):
             found.append(job)
     assert 0 < len(found) < len(every_head())
+
+
+PATHED = PathPatch(
+    (Patch(L0H1, LAST, LAST),), (Component(Kind.Q, 2, 0), Component(Kind.UNEMBED)), Meaning.MLPS
+)
+EDGED = EdgeChange(
+    (Carried(Ablate(L0H1), Component(Kind.V, 1, 2)), Carried(Ablate(M0, MIDDLE), Component(Kind.UNEMBED)))
+)
+
+
+@pytest.mark.parametrize(
+    "made", [(EDGED,), (PATHED,), (EDGED, PATHED), (Ablate(M1, LAST), EDGED, PATHED)], ids=str
+)
+def test_measuring_under_edges_and_paths_is_a_few_batches_not_a_run_each(
+    tiny: GPT2, sources: Sources, monkeypatch: pytest.MonkeyPatch, made: tuple[Change, ...]
+) -> None:
+    """Same values; every layer is run as often as batches begin at or before it, however many edits there are."""
+    trace, jobs = record(tiny, TOKENS, made, sources), every_head()
+    calls: Counter[int] = Counter()
+
+    def watch(site: Site, layer: int, x: torch.Tensor) -> torch.Tensor:
+        calls[layer] += site is Site.SCORES
+        return x
+
+    found = dict(measure(tiny, trace, metric_scorer(tiny, LD), jobs, sources, also=watch))
+    passes = 2 if PATHED in made else 1  # runs A, and then the runs of paths
+    batches = TINY.n_layer * passes  # those of a layer's heads fit in one
+    assert all(count <= batches + 1 for count in calls.values())
+    for job, change in enumerate(jobs):
+        expected = metric_value(tiny, record(tiny, TOKENS, (*made, change), sources), LD)
+        assert found[job] == pytest.approx(expected, abs=1e-10), change
+    monkeypatch.setattr(rows, "ROWS", 5 * len(TOKENS))
+    smaller = dict(measure(tiny, trace, metric_scorer(tiny, LD), jobs, sources))
+    assert smaller == pytest.approx(found, abs=1e-10)
+
+
+@pytest.mark.parametrize("edit", [EDGED, PATHED], ids=str)
+def test_what_changes_nothing_under_edges_and_paths_is_the_run_to_the_bit(
+    tiny: GPT2, sources: Sources, edit: Change
+) -> None:
+    trace, scorer = record(tiny, TOKENS, [edit], sources), metric_scorer(tiny, LD)
+    same = [Ablate(head, mode=Mode.SCALE, amount=1) for head in (L0H1, L1H2, L2H0)]
+    assert {value for _, value in measure(tiny, trace, scorer, same, sources)} == {
+        unchanged(tiny, trace, scorer)
+    }
+
+
+def test_edits_of_several_places_are_measured_together(tiny: GPT2, sources: Sources) -> None:
+    trace = record(tiny, TOKENS)
+    jobs = [
+        (Ablate(L0H1, LAST), Patch(M1, LAST, LAST)),
+        (Ablate(L0H1), Ablate(L2H0)),
+        (Patch(L1H2, LAST, LAST), Ablate(N1)),
+    ]
+    calls: Counter[int] = Counter()
+
+    def watch(site: Site, layer: int, x: torch.Tensor) -> torch.Tensor:
+        calls[layer] += site is Site.SCORES
+        return x
+
+    found = dict(measure(tiny, trace, metric_scorer(tiny, LD), jobs, sources, also=watch))
+    assert calls == {0: 1, 1: 2, 2: 2}
+    for job, changes in enumerate(jobs):
+        expected = metric_value(tiny, record(tiny, TOKENS, changes, sources), LD)
+        assert found[job] == pytest.approx(expected, abs=1e-10)

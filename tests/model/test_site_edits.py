@@ -21,7 +21,8 @@ from model.effects.attribution import gradients, head_table
 from model.effects.backward import value_of
 from model.gpt2 import GPT2
 from model.lens import lens_values
-from model.measured.replay import measure, metric_scorer, unchanged
+from model.measured.replay import measure
+from model.measured.scorers import metric_scorer, unchanged
 from model.metrics import Metric, Quantity
 from model.nodes import joined
 from model.probes import Activation

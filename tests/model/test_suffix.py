@@ -10,7 +10,7 @@ from torch import Tensor
 
 from model.edits.interventions import Sources, as_hook
 from model.gpt2 import GPT2
-from model.measured.replay import metric_scorer, unchanged
+from model.measured.scorers import metric_scorer, unchanged
 from model.measured.suffix import ROWS, Goal, Push, attend, batches, think
 from model.measured.sweeps import patch_residuals
 from model.metrics import Metric

@@ -12,7 +12,7 @@ from model.components import Component, Kind
 from model.edits.directions import Direction
 from model.edits.interventions import Ablate, Mode, Patch, Sources, Span, Steer
 from model.gpt2 import GPT2
-from model.measured.replay import metric_scorer, unchanged
+from model.measured.scorers import metric_scorer, unchanged
 from model.measured.sweeps import (
     BY_HEAD,
     BY_LAYER,

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from model.components import Component, Kind
 from model.edits.interventions import Ablate, Change, Mode, Patch, Sources, Span, Where
-from model.measured.replay import measure, metric_scorer
+from model.measured.replay import measure
+from model.measured.scorers import metric_scorer
 from model.measured.sweeps import patch_residuals
 from model.sites import Site
 from model.trace import Trace, record

@@ -10,7 +10,8 @@ from model.effects import attribution
 from model.estimates.estimators import attribution_patching
 from model.estimates.swap import Direction, Swap
 from model.lens import read, residuals
-from model.measured.replay import measure, metric_scorer
+from model.measured.replay import measure
+from model.measured.scorers import metric_scorer
 from model.metrics import Metric, Quantity
 from model.sites import Site
 from tests.oracle.bridge import FOLDED, SMALL, Both, close, ids, peer, run, small_checkpoint

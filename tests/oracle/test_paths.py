@@ -15,7 +15,7 @@ from model.edits.interventions import Patch, Sources, Span
 from model.edits.links import INPUTS
 from model.edits.path_edits import Meaning, PathPatch
 from model.measured.path_sweep import Sweep, measured
-from model.measured.replay import metric_scorer
+from model.measured.scorers import metric_scorer
 from model.sites import Site
 from model.trace import Trace, record
 from tests.oracle.bridge import END, LD, ODD, Both, close, ids, peer

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from model.components import Component, Kind
 from model.edits.interventions import Patch, Sources, Span
-from model.measured.replay import metric_scorer
+from model.measured.scorers import metric_scorer
 from model.measured.sweeps import (
     BY_HEAD,
     BY_LAYER,
