@@ -10,7 +10,7 @@ from textual.events import Event, Key, Paste
 from model.components import Component
 from model.tokenizer import printable
 from tdb_tui import keys
-from tdb_tui.errors import CommandError
+from tdb_tui.errors import CommandError, Unconfirmed
 from tdb_tui.files.sourcing import Block
 from tdb_tui.language.completion import Completion
 from tdb_tui.palette import ERROR, WARNING
@@ -99,7 +99,7 @@ class TdbApp(App[int], inherit_bindings=False):
             self.main.log_pane.echo(" ;; ".join(job.line.splitlines()))
         self._clock.reset()
         self._clock.resume()
-        done = await self.worker.carry_out(job, Seen(self._head, self.main.seen()))
+        done = await self.worker.carry_out(job, Seen(self._head, self.main.seen(), self.main.pointed()))
         self._clock.pause()
         self._answer(job, done)
         self.main.status.show("idle")
@@ -127,6 +127,10 @@ class TdbApp(App[int], inherit_bindings=False):
 
     def _after(self, job: Job, last: "Done", first: int) -> None:
         """What an answer does beyond being written: leave, show its pane, lay a long one open, mend the line."""
+        if isinstance(last.error, Unconfirmed):
+            then = last.error.then
+            self.main.ask(last.error.question, lambda: self.submit(then))
+            return
         if last.error is not None:
             if job.typed and job.line is not None and not last.interrupted and not self.main.line.value:
                 self.main.open_line(" ;; ".join(job.line.splitlines()), last.error.col)
@@ -134,8 +138,20 @@ class TdbApp(App[int], inherit_bindings=False):
         assert last.reply is not None  # it did not fail
         if last.reply.quits:
             self.action_quit_asking()
+        elif last.reply.opens_python:
+            self._give_python()
         else:
             self.main.bring_answer(last.reply, first)
+
+    def _give_python(self) -> None:
+        """Python in the terminal, the screen put away: nothing else runs meanwhile."""
+        from tdb_tui.commands.python import ask_python
+
+        assert self.session is not None  # it answered
+        with self.suspend(), self.batch_update():
+            ask_python(self.session)
+        self.main.refresh(layout=True)
+        self.wanted()
 
     def _progress(self) -> None:
         if self.worker.running is not None:

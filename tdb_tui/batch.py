@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from rich.cells import cell_len
+
 from model.tokenizer import printable
 from tdb_tui.commands import Done, execute
 from tdb_tui.errors import CommandError
@@ -44,6 +46,14 @@ def complain(error: CommandError | str, where: str = "", mark: str = "***") -> N
     print(printable(said), file=sys.stderr)
 
 
+def caret(line: str, error: CommandError) -> tuple[str, ...]:
+    """The line and a mark below its bad word, where that is known."""
+    if error.col is None or "\n" in line:
+        return ()
+    shown, before = printable(line), printable(line[: error.col])
+    return f"    {shown}", f"    {' ' * cell_len(before)}^"
+
+
 @contextmanager
 def interruptible(session: Session) -> Iterator[None]:
     """Ctrl-C stops the command under way and leaves the session as it was before it; twice, the program."""
@@ -67,4 +77,7 @@ def _print(done: Done, number: int, line: ScriptLine, json: bool) -> None:
         text = as_text(done.reply)
         print(f"(tdb) {printable(done.cmd)}" + (f"\n{text}" if text else ""), flush=True)
     if done.error is not None:
+        if not json:
+            for row in caret(line.text, done.error):
+                print(row, file=sys.stderr)
         complain(done.error, line.where)

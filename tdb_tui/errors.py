@@ -27,6 +27,17 @@ class CommandError(Exception):
         return 5 if self.code == "assertion" else 1
 
 
+@dataclass(eq=False)
+class Unconfirmed(CommandError):
+    """What is done only after a yes, and by a script only where it says so."""
+
+    code: str = "unconfirmed"
+    question: str = ""
+    "For a person who can answer."
+    then: str = ""
+    "The command that a yes stands for."
+
+
 class ComputeFailed(CommandError):
     """Memory, a lost device, numbers that are not finite: the previous result is kept."""
 

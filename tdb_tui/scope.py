@@ -18,7 +18,19 @@ from tdb_tui.formats import plain
 from tdb_tui.language.arguments import one_node, position_of
 from tdb_tui.language.evaluation import NodeText, Value, evaluate
 from tdb_tui.language.expressions import parse_expression
-from tdb_tui.language.parsing import Word
+from tdb_tui.language.parsing import Word, quote
+from tdb_tui.language.syntax import (
+    FUNCTIONS,
+    Address,
+    Apply,
+    Base,
+    Binary,
+    Compare,
+    Expr,
+    ExpressionError,
+    Text,
+    Unary,
+)
 from tdb_tui.readings import Reading
 from tdb_tui.session import Snapshot, resolve_tokens
 from tdb_tui.state import Place, Stop
@@ -45,7 +57,7 @@ class PassScope:
     reading: Reading
 
     def name(self, name: str) -> Value:
-        """A bare name: `ld dld final line kind layer pos`.  Raises KeyError for others."""
+        """A bare name, `ld dld final line kind layer pos`, or a variable, `$x`.  Raises KeyError for others."""
         n_layer = self.snapshot.n_layer
         line = min(self.place.line, lines.count(n_layer) - 1)
         match name:
@@ -64,7 +76,7 @@ class PassScope:
             case "pos":
                 return self.pos
             case _:
-                raise KeyError(name)
+                return self.snapshot.state.variables[name]
 
     def call(self, function: str, args: tuple[Value | NodeText, ...]) -> Value:
         functions: Mapping[str, Callable[..., Value]] = {
@@ -156,6 +168,53 @@ def value_of(snapshot: Snapshot, expression: str, place: Place | None = None) ->
     """An expression's value at `place`, where the pass stands by default.  Raises CommandError."""
     scope = PassScope(snapshot, place or snapshot.state.place, snapshot.now)
     return evaluate(parse_expression(expression), scope)
+
+
+def typed_value(snapshot: Snapshot, typed: Word) -> Value:
+    """The value of an expression as typed; a complaint points into the line.  Raises CommandError."""
+    text = quote(typed.text) if typed.quoted else typed.text
+    try:
+        return value_of(snapshot, text)
+    except ExpressionError as error:
+        raise CommandError(error.message, error.code, error.hint, typed.col + (error.col or 0)) from None
+    except CommandError as error:
+        bad = blamed(PassScope(snapshot, snapshot.state.place, snapshot.now), parse_expression(text))
+        raise CommandError(
+            error.message, error.code, error.hint, typed.col + max(text.find(bad), 0)
+        ) from None
+
+
+def blamed(scope: PassScope, expr: Expr) -> str:
+    """The node, position or token of an expression that this run does not have, as typed; empty where it has all."""
+    match expr:
+        case Apply(function, args) if function in FUNCTIONS:
+            kinds = FUNCTIONS[function].kinds
+            found = (_blamed_as(scope, kinds[min(n, len(kinds) - 1)], arg) for n, arg in enumerate(args))
+        case Base(operand) | Unary(_, operand):
+            found = iter([blamed(scope, operand)])
+        case Binary(_, left, right):
+            found = (blamed(scope, side) for side in (left, right))
+        case Compare(first, rest):
+            found = (blamed(scope, side) for side in (first, *(side for _, side in rest)))
+        case _:
+            found = iter(())
+    return next(filter(None, found), "")
+
+
+def _blamed_as(scope: PassScope, kind: str, arg: Expr) -> str:
+    reads: Mapping[str, Callable[[str], object]] = {
+        "token": scope.token,
+        "pos": lambda text: position_of(scope.snapshot, text),
+        "node": lambda text: text == "resid" or scope.node(text),
+    }
+    text = arg.text if isinstance(arg, Address) else arg.value if isinstance(arg, Text) else None
+    if text is None or kind not in reads:
+        return blamed(scope, arg)
+    try:
+        reads[kind](text)
+    except CommandError:
+        return text
+    return ""
 
 
 def truth(snapshot: Snapshot, expression: str, place: Place) -> bool:

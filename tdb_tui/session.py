@@ -17,7 +17,7 @@ from tdb_tui.errors import CommandError
 from tdb_tui.language.parsing import quote
 from tdb_tui.metrics import in_other_prompt, is_usual, make_metric, metric_words, place_of, refuse_metric
 from tdb_tui.readings import Reading
-from tdb_tui.state import Inputs, Prompt, State
+from tdb_tui.state import Inputs, Place, Prompt, State
 from tdb_tui.sweeps.values import Picture
 
 
@@ -94,6 +94,14 @@ class Session:
         "How many stops' commands are under way, one led to by the other."
         self.python_names: dict[str, object] = {}
         "What `!` has set."
+        self.at_terminal = False
+        "Whether a person sits there who can be given a prompt of another program."
+        self.answers: dict[str, float | bool | str] = {}
+        "`$_`, `$_node`, `$_rank`: what the last answers were; nodes are NodeText."
+        self.pointed: Mapping[str, str] = {}
+        "`.` and `$marks`: what a screen has under its cursor and what is marked there."
+        self.listed: tuple[Place, int] | None = None
+        "Where the pass stood when lines were listed last, and the line after them."
         self._saved = True
         "Whether a file holds what has been changed, circuits apart."
         self.sweep: Picture | None = None

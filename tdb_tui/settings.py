@@ -7,6 +7,7 @@ from types import MappingProxyType
 from model.effects.attribution import Treatment
 from model.metrics import Quantity
 from tdb_tui.errors import CommandError, did_you_mean
+from tdb_tui.language.parsing import Word
 from tdb_tui.state import State
 
 
@@ -41,22 +42,22 @@ SETTINGS: tuple[Setting, ...] = (
 
 def setting(state: State, name: str) -> str:
     """A setting's value, its default where nobody has set it."""
-    return state.settings.get(name, find(name).default)
+    return state.settings.get(name, find(Word(name, 0)).default)
 
 
-def find(name: str) -> Setting:
+def find(name: Word) -> Setting:
     """A setting by name.  Raises CommandError."""
     for each in SETTINGS:
-        if each.name == name:
+        if each.name == name.text:
             return each
     known = [each.name for each in SETTINGS]
-    suggestion = did_you_mean(name, known) or ": " + ", ".join(known)
-    raise CommandError(f"unknown setting {name!r}{suggestion}", code="bad-setting")
+    suggestion = did_you_mean(name.text, known) or ": " + ", ".join(known)
+    raise CommandError(f"unknown setting {name.text!r}{suggestion}", "bad-setting", col=name.col)
 
 
 def with_setting(state: State, name: str, value: str) -> State:
     """The state with a setting changed.  Raises CommandError for a value it cannot have."""
-    choices = find(name).choices
+    choices = find(Word(name, 0)).choices
     if choices and value not in choices:
         suggestion = did_you_mean(value, choices) or ": " + ", ".join(choices)
         raise CommandError(f"{name} cannot be {value!r}{suggestion}", code="bad-setting")

@@ -142,10 +142,20 @@ class Display:
     expression: str
     last: str = ""
     "What was printed last: printed again only when it differs."
+    enabled: bool = True
 
     @property
     def name(self) -> str:
         return f"d{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What the user wrote down."""
+
+    text: str
+    node: str = ""
+    "What it is about, as a command calls it; empty for the session as a whole."
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +242,11 @@ class State:
     "What `over` makes its tables from, and `prompts use` takes its prompts from."
     settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     "Only those that differ from their default."
+    variables: Mapping[str, float | bool | str] = field(default_factory=lambda: MappingProxyType({}))
+    "`$x` -> its value; nodes are NodeText."
+    aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    "A word -> the commands that it stands for."
+    notes: tuple[Note, ...] = ()
     checkpoints: tuple[Checkpoint, ...] = ()
     "In the order in which they were made."
     circuits: tuple[Circuit, ...] = ()

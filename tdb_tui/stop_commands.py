@@ -1,6 +1,6 @@
 """The commands of a stop: written down, checked, and carried out when it has stopped the pass."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,8 +29,10 @@ class Ran:
     quits: bool = False
 
 
-def checked(lines: Sequence[str]) -> tuple[str, ...]:
+def checked(lines: Sequence[str], aliases: Mapping[str, str]) -> tuple[str, ...]:
     """Commands one by one, `silent` first if it is there, one that moves the pass last.
+
+    What an alias among them stands for is found out when it is carried out.
 
     Raises CommandError for what is no command and for what would never be carried out.
     """
@@ -49,6 +51,8 @@ def checked(lines: Sequence[str]) -> tuple[str, ...]:
                 raise CommandError(
                     "silent comes first: commands 1: silent ;; p ld", "bad-syntax", col=call.col
                 )
+        elif word in aliases:
+            pass
         elif (name := registry.resolve(call).name) == "commands":
             raise CommandError("a stop's commands cannot give commands to stops", "bad-syntax", col=call.col)
         elif name in RESUMING:
@@ -86,10 +90,10 @@ def carry_out(session: Session, held: Sequence[Stop]) -> Ran:
 
 def _carried_out(session: Session, stop: Stop, ran: Ran) -> bool:
     """One stop's commands; whether the last of them moved the pass, or ends the session."""
-    from tdb_tui.commands import execute_call  # the table must be whole before a stop can use it
+    from tdb_tui.commands import calls_of, execute_call  # the table must be whole before a stop can use it
 
     for line in stop.commands:
-        for call in () if line == SILENT else parse_line(line, registry.takes_value):
+        for call in () if line == SILENT else calls_of(session, line):
             done = execute_call(session, call)
             if done.error is not None:
                 if done.error.code == ENDLESS:

@@ -1,7 +1,7 @@
 """A line carried out and looked at: what happens on the engine thread, between two moments of the screen."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from model.components import Component
 from tdb_tui.commands import Done, execute, registry
@@ -21,6 +21,8 @@ class Seen:
     "The head that it points at; a command that shows another replaces it."
     panes: frozenset[str] = frozenset()
     "Those in view that are computed only for who sees them."
+    pointed: Mapping[str, str] = field(default_factory=dict[str, str])
+    "`.`: what is under the cursor, as a command calls it; `$marks`: what is marked.  Left out where nothing is."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +36,7 @@ class Turn:
 
 def turn(session: Session, looker: Looker, line: str | None, seen: Seen, wanted: Callable[[], bool]) -> Turn:
     """Carry out `line`, then look at the result if it is still wanted.  Only a defect of ours raises."""
-    before = session.state.head
+    before, session.pointed = session.state.head, seen.pointed
     done = tuple(execute(session, line)) if line is not None else ()
     if not wanted():
         return Turn(done)

@@ -53,7 +53,7 @@ class Worker:
             view = looker.heat(snapshot) if swept else looker.ranked(snapshot)
             loop.call_soon_threadsafe(streamed, view)
 
-        session.streamed = stream
+        session.streamed, session.at_terminal = stream, True
         self.session = session
         return notes
 

@@ -193,7 +193,16 @@ def test_commands_without_a_terminal_are_a_batch(program: Program) -> None:
 def test_control_characters_in_a_prompt_never_reach_the_output(program: Program) -> None:
     prompt = " Mary \x1b[31m\u202e\x9b and"
     ask = (prompt, "--target", "Mary", "--distractor", "John", "--prompt-b", prompt)
-    commands = ("args", "info prompt", "logits", "rank -n 0", "p '\x1b'", "! print('\x1b[0m')", "history")
+    commands = (
+        "args",
+        "info prompt",
+        "logits",
+        "rank -n 0",
+        "p '\x1b'",
+        "p \x1b",
+        "! print('\x1b[0m')",
+        "history",
+    )
     listed = [word for command in commands for word in ("-e", command)]
     for extra, code in (
         (("--batch", "--keep-going"), 1),

@@ -105,7 +105,7 @@ BAD = (
     (
         "ablate L1H2 mean",
         "no-means",
-        None,
+        12,
         "mean needs reference prompts: 'set means FILE' or 'set means positions'",
     ),
     ("ablate U", "bad-node", 7, "U puts nothing into the stream: edit BU, the final bias, or what U reads"),
@@ -143,7 +143,7 @@ BAD = (
     ("ablate L1H2 noise -1", "bad-number", 12, "-1.0 is no standard deviation: 0 or more"),
     ("ablate L1H2 noise 1 seed x", "bad-number", 25, "'x' isn't a seed"),
     ("ablate L1H2 noise 1 seeds 3", "bad-argument", 20, "unexpected 'seeds' after noise"),
-    ("ablate L1H2 resample", "no-means", None, "resample needs reference prompts: 'prompts ioi:50' or 'set means FILE'"),
+    ("ablate L1H2 resample", "no-means", 12, "resample needs reference prompts: 'prompts ioi:50' or 'set means FILE'"),
     ("ablate L1H2@END cut", "bad-edit", 7, "cut is of a head's pair, a query and a key: ablate L1H2@END<2 cut"),
     ("ablate ln1_scale.1", "bad-edit", 7,
      "ln1_scale.1 is what a layer norm divides by: freeze it, patch it, or ablate it to a mean or a value"),
@@ -175,13 +175,13 @@ BAD = (
     ("swap now", "bad-argument", 5, "unexpected 'now': swap takes no argument"),
     ("align now", "bad-argument", 6, "unexpected 'now': align takes no argument"),
     ("set pos B.IO=Marry", "bad-position", 8, "no token 'Marry' in the prompt: did you mean ' Mary' (1)?"),
-    ("set means set", "no-prompts", None, "no prompt set: prompts ioi:50, prompts FILE.jsonl, or --prompts"),
+    ("set means set", "no-prompts", 10, "no prompt set: prompts ioi:50, prompts FILE.jsonl, or --prompts"),
     ("set means set.csv per token", "bad-argument", 22, "no means per 'token': template, role, position"),
     ("set means set.csv per template", "bad-argument", 22, "set.csv has no templates: per position"),
     ("set means set.csv counterfactuals", "bad-prompts", None, "example 1 has no counterfactual"),
-    ("target Mary Smith", "bad-token", None, "target must be one token: ' Mary Smith' is 2 (' Mary', ' Smith')"),
+    ("target Mary Smith", "bad-token", 7, "target must be one token: ' Mary Smith' is 2 (' Mary', ' Smith')"),
     ("target", "missing-argument", None, "target needs a token: target Mary"),
-    ("distractor Xyzzy", "bad-token", None, None),
+    ("distractor Xyzzy", "bad-token", 11, None),
     ("condition 7 ld<0", "bad-stop", 10, "Breakpoint number 7 out of range"),
     ("condition 2 ld<0", "bad-stop", 10, "w2 is a watch: a condition belongs to a breakpoint"),
     ("condition", "bad-stop", None, "Breakpoint number expected"),
@@ -189,12 +189,19 @@ BAD = (
     ("cl 7", "bad-stop", 3, "Breakpoint number 7 out of range"),
     ("cl " + "9" * 5000, "bad-stop", 3, None),
     ("cl A3", "bad-stop", 3, "There are no breakpoints at A3"),
-    ("cl", "missing-argument", None, "which of the 2 stops: give numbers, a line, or --all"),
+    ("pp", "missing-argument", None, "pp what: pp L1H3@END, pp ld"),
+    ("whatis", "missing-argument", None, "whatis what: whatis L1H3, whatis ld"),
+    ("py", "no-terminal", None, "py asks a person at a terminal: here write ! before a line of Python"),
+    ("unalias zz", "no-alias", 8, "Unknown alias 'zz': alias NAME COMMAND makes one"),
+    ("alias unalias n", "bad-alias", 6, "unalias keeps its meaning: choose another name"),
+    ("features", "no-sae", None, "no SAE loaded: latents are ranked where there is one (rank neurons)"),
+    ("note --drop 3", "no-note", 5, "no note 3: note lists them"),
+    ("cl", "unconfirmed", None, "Clear all 2 stops? cl --all does (or give numbers, a line)"),
     ("disable", "bad-stop", None, "Breakpoint number expected"),
     ("disable i9", "bad-edit", 8, "no edit i9: info interventions lists them"),
     ("delete i9", "bad-edit", 7, "no edit i9: info interventions lists them"),
     ("ignore 1 -2", "bad-number", 9, "-2 is too small: a count is at least 0"),
-    ("undisplay 9", "bad-stop", None, "no display 9"),
+    ("undisplay 9", "bad-stop", 10, "no display 9: display lists them"),
     ("unt 1", "bad-line", None, '"until" line number is smaller than current line number'),
     ("r", "not-inside", None, "not inside a line: s steps into an attention or MLP line"),
     ("n 0", "bad-number", 2, "0 is too small: a count is at least 1"),
@@ -236,13 +243,13 @@ BAD = (
     ("rank -n x", "bad-number", 5, "'x' isn't a number of rows"),
     ("rank --frm 3", "unknown-option", 5, "rank has no option --frm: did you mean '--from'?"),
     ("logits END", "bad-number", 7, "'END' isn't a position (@END) or a count"),
-    ("lens 5 6", "bad-argument", 7, "unexpected '6': lens takes 1 argument"),
+    ("lens 5 6", "bad-argument", 7, "unexpected '6': lens @END A3"),
     ("patch L1H3@END from B@3<2", "bad-argument", 6,
      "a whole row cannot take one pair's value: write patch L1H3@13<2 from B@3<2"),
-    ("set colour red", "bad-setting", None, "unknown setting 'colour': ablation, metric, ln, measure, means, pos"),
-    ("set ablation maen", "bad-setting", None, "ablation cannot be 'maen': did you mean 'mean'?"),
+    ("set colour red", "bad-setting", 4, "unknown setting 'colour': ablation, metric, ln, measure, means, pos"),
+    ("set ablation maen", "bad-setting", 13, "ablation cannot be 'maen': did you mean 'mean'?"),
     ("set metric", "missing-argument", None, None),
-    ("set metric kll", "bad-setting", None, "metric cannot be 'kll': did you mean 'kl'?"),
+    ("set metric kll", "bad-setting", 11, "metric cannot be 'kll': did you mean 'kl'?"),
     ("set metric kl Mary", "bad-argument", 14, "unexpected 'Mary': a position, as in set metric kl @END, and no more"),
     ("set metric prob @99", "bad-position", 16, None),
     ("set metric activation", "missing-argument", None, "activation of what: set metric activation N1.5@END, set metric activation L1H2@END<Mary"),
@@ -251,11 +258,11 @@ BAD = (
     ("set metric activation N1.5@END @3", "bad-argument", 31, None),
     ("set metric direction Mary - ", "missing-argument", 21, "a direction needs tokens: set metric direction Mary - John"),
     ("set metric direction at E", "bad-line", 24, "nothing is written before E: read a direction at A0 or later"),
-    ("set metric direction Mary John", "bad-token", None, None),
-    ("set metric direction nope.npy", "no-file", None, "cannot read nope.npy: no such file or directory"),
+    ("set metric direction Mary John", "bad-token", 11, None),
+    ("set metric direction nope.npy", "no-file", 21, "cannot read nope.npy: no such file or directory"),
     ("set pos 3=IO", "bad-setting", 8, "a name and a position are needed: set pos IO=2"),
     ("set pos END=3", "bad-setting", 8, "END is taken: choose another name"),
-    ("set means nope.txt", "no-file", None, "cannot read nope.txt: no such file or directory"),
+    ("set means nope.txt", "no-file", 10, "cannot read nope.txt: no such file or directory"),
     ("prompt", "missing-argument", None, 'prompt needs a text: prompt "When Mary and John ..."'),
     ("prompt" + " to" * 30, "bad-prompt", None, "the prompt has 31 tokens: random reads at most 24"),
     ("generate 3 --temperature -1", "bad-number", None, "temperature '-1' isn't a number of 0 or more"),
@@ -263,7 +270,7 @@ BAD = (
     ("generate 3 --seed x", "bad-number", 11, "'x' isn't a seed"),
     ("edits lod x.json", "bad-argument", 6, "unexpected 'lod': edits, edits save FILE, edits load FILE"),
     ("edits load", "missing-argument", 6, "edits load which file: edits load mine.json"),
-    ("edits load nope.json", "no-file", None, "cannot read nope.json: no such file or directory"),
+    ("edits load nope.json", "no-file", 11, "cannot read nope.json: no such file or directory"),
     ("edits --add", "bad-argument", None, "--add is for edits load: edits load FILE --add"),
     ("name i9 it", "bad-edit", 5, "no edit i9: edits lists them"),
     ("name i1 " + "x" * 41, "bad-name", 8, "a name has at most 40 characters, none of them invisible"),
@@ -289,12 +296,12 @@ BAD = (
     ("why not haeds", "bad-argument", 8, "unknown word 'haeds': did you mean 'heads'?"),
     ("whynot per head", "bad-argument", 7, "per what: per component"),
     ("help zz", "no-help", 5, "No help for 'zz'"),
-    ("source nope.tdb", "no-file", None, "cannot read nope.tdb: no such file or directory"),
+    ("source nope.tdb", "no-file", 7, "cannot read nope.tdb: no such file or directory"),
     ("source -", "bad-file", 7, "source reads a file: -x - reads standard input"),
-    ("load nope.json", "no-file", None, "cannot read nope.json: no such file or directory"),
+    ("load nope.json", "no-file", 5, "cannot read nope.json: no such file or directory"),
     ("save \0", "bad-file", 5, "'\\x00' isn't a file's path"),
     ("save .", "no-file", None, "cannot write .: it is a directory"),
-    ("export ioi.pdf", "bad-file", None, "cannot write .pdf: .tdb, .py, .json, .csv, .txt or .md"),
+    ("export ioi.pdf", "bad-file", 7, "cannot write .pdf: .tdb, .py, .json, .csv, .txt or .md"),
     ("export", "missing-argument", None, "export to which file: export ioi.tdb, report.md, ranked.csv"),
     ("rank --out no/such/place.json", "no-file", None, None),
     ("ablate L0H1 --out edit.pdf", "bad-file", None, "cannot write .pdf files: .json, .csv, .tsv, .txt or .md"),
@@ -313,7 +320,7 @@ BAD = (
     ("view tre", "bad-argument", 5, "no view 'tre': did you mean 'tree'?"),
     ("circuit eval", "bad-argument", 8, "circuit has no 'eval': new, use, add, rm, edge, keep, show, list, save, load, drop"),
     ("circuit edge M1@3 -> M0@3", "bad-circuit", 13, "M1@3 does not come before M0@3: an edge goes down the pass"),
-    ("estimates heads per layer", "bad-argument", None, "estimates are of single nodes: leave out per"),
+    ("estimates heads per layer", "bad-argument", 16, "estimates are of single nodes: leave out per"),
     ("estimates --from C", "bad-option", 10, "nothing to take from 'C': zero or B"),
     ("roles inducton", "bad-argument", 6, "unknown role 'inducton': did you mean 'induction'?"),
     ("repair now", "bad-argument", 7, "unexpected 'now': repair takes no argument"),
@@ -360,7 +367,7 @@ def test_the_lists_of_what_can_be_said_are_complete(session: Session) -> None:
     }
     takes_anything = {
         "apropos", "enable", "history", "info", "jump", "list", "next", "print", "quit", "rc", "redo", "reset", "return",
-        "rn", "rs", "run", "show", "step", "tbreak", "trace", "up", "down", "upstream", "drives", "roles", "repair", "token", "top", "watch", "where", "continue", "display",
+        "rn", "rs", "run", "show", "ll", "echo", "rv", "neurons", "step", "tbreak", "trace", "up", "down", "upstream", "drives", "roles", "repair", "token", "top", "watch", "where", "continue", "display",
     }  # fmt: skip
     assert set(registry.names()) == refused | takes_anything
 
@@ -448,7 +455,7 @@ GOOD = (
     ("watch ld ;; ignore 1", r"Will stop next time watch 1 is reached\."),
     ("display ld", r"d1 ld: 0"),
     ("display", r"Nothing is displayed: display EXPR"),
-    ("display ld ;; display", r"d1  ld  0"),
+    ("display ld ;; display", r"d1  y  ld  0"),
     ("display ld ;; undisplay d1", r"0 displayed"),
     ("w", r"> 0 ' Mary' - ' John' @END  [+-]\d+\.\d\d"),
     ("l", r"\s+0  ->  E   .*"),
@@ -614,6 +621,14 @@ GOOD = (
     ("roles induction on prompt", r"on the prompt"),
     ("roles", r"on 8 x 11 random tokens said twice, seed 0"),
     ("ablate L0H1,L1H3 ;; repair -n 3", r"node +before +after +change +own +scale"),
+    ("ll", r" *>>? +0 +-> +E .*|  +0 +-> +E .*"),
+    ("pp L1H3@END", r"L1H3@END  head"),
+    ("whatis L1H3", r"head  L1H3  d_head 8  .*"),
+    ("n ;; rv", r"E  Δ \S+  lens \S+"),
+    ("alias", r"No aliases"),
+    ("neurons M1 -n 2", r"#  node .*"),
+    ("note L1H3@END copies", r"noted of L1H3@END: copies"),
+    ("echo one two", r"one two"),
     ("verify -n 2", r" +shown +float64 +difference"),
     ("estimates -n 2 --steps 2", r"# +node +total +ig +drop +.*measured +atp +patched"),
 )  # fmt: skip
@@ -628,7 +643,7 @@ def test_a_command_answers_in_words(session: Session, line: str, first: str) -> 
 
 def test_every_command_is_tried() -> None:
     tried = {registry.find(call.split()[0]).name for line, _ in GOOD for call in line.split(" ;; ")}
-    assert tried | {"quit"} == set(registry.names())
+    assert tried | {"quit", "unalias", "features", "interact"} == set(registry.names())
 
 
 def examples() -> Iterator[tuple[str, str]]:
@@ -639,12 +654,17 @@ def examples() -> Iterator[tuple[str, str]]:
 def test_the_examples_in_the_help_run(
     session: Session, command: Command, request: pytest.FixtureRequest
 ) -> None:
+    if command is registry.find("features"):
+        pytest.skip("no sparse autoencoder is loaded here")
+    session.at_terminal = True
     if command in map(registry.find, ("prompts", "over", "whynot")):
         session = request.getfixturevalue("drawn")
     do(session, "ablate L0H1", "ablate L0H2", "save ioi.json", "b A1", "display ld")
     Path("ioi.tdb").write_text("n\nablate L1H1\n")
     for _, line in ((name, line) for name, line in examples() if registry.find(name) is command):
-        needs = {"r": "s", "redo": "undo", "undo": "ablate L1H0"}
+        needs = {
+            "r": "s", "redo": "undo", "undo": "ablate L1H0", "unalias look": "alias look attn %1", "unalias nn": "alias nn n 2",
+        }  # fmt: skip
         do(session, "j 1", needs.get(line, "w"), line)
 
 
@@ -659,8 +679,8 @@ def test_every_command_has_help_and_two_examples() -> None:
 
 def test_an_empty_line_repeats_as_the_table_of_classes_says() -> None:
     classes = {
-        Repeat.LITERAL: "n s r c unt rn rs rc p w",
-        Repeat.CONTINUE: "l rank logits",
+        Repeat.LITERAL: "n s r c unt rn rs rc u d p pp w whatis",
+        Repeat.CONTINUE: "l rank logits top history neurons",
         Repeat.NOTHING: "ablate patch undo redo run save load source set prompt q delete reset target",
     }
     for repeat, names in classes.items():

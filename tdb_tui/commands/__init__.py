@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from model.tokenizer import printable
@@ -14,6 +15,7 @@ from tdb_tui.commands import (
     checkpointing,
     circuits,
     comparing,
+    describing,
     differing,
     drafting,
     edging,
@@ -27,6 +29,8 @@ from tdb_tui.commands import (
     helping,
     inspecting,
     keeping,
+    naming,
+    noting,
     over,
     patching,
     paths,
@@ -38,6 +42,7 @@ from tdb_tui.commands import (
     roles,
     running,
     setting,
+    short_ranks,
     stacking,
     steering,
     stops,
@@ -52,8 +57,10 @@ from tdb_tui.commands.table import registry
 from tdb_tui.errors import CommandError, ComputeFailed, Interrupted
 from tdb_tui.files.output import result_json, write_reply
 from tdb_tui.language.arguments import file_path
+from tdb_tui.language.expansion import unaliased
 from tdb_tui.language.parsing import Call, Word, parse_line
 from tdb_tui.machine.devices import ComputeError, compute_errors
+from tdb_tui.names import answered, spelled_out
 from tdb_tui.replies import Reply
 from tdb_tui.session import Session
 
@@ -62,11 +69,13 @@ MODULES = (
     stops,
     asserting,
     inspecting,
+    describing,
     predicting,
     generating,
     tokens,
     heads,
     ranking,
+    short_ranks,
     comparing,
     differing,
     strips,
@@ -96,6 +105,8 @@ MODULES = (
     targeting,
     setting,
     drafting,
+    noting,
+    naming,
     keeping,
     python,
     helping,
@@ -137,29 +148,36 @@ def carry_out(session: Session, line: str) -> list[Done]:
     """`execute` for a line that belongs to a longer whole: an interrupt that has come already still holds."""
     if line.strip():
         session.history.append(line.strip())
-    try:
-        calls = parse_line(line, registry.takes_value)
-    except CommandError as error:
-        return [Done(line.strip(), None, error, 0.0)]
     done: list[Done] = []
-    for call in calls:
-        done.append(execute_call(session, call))
-        if not done[-1].ok:
-            break
+    try:
+        for call in calls_of(session, line):
+            done.append(execute_call(session, call))
+            if not done[-1].ok:
+                break
+    except CommandError as error:
+        done.append(Done(line.strip(), None, error, 0.0))
     return done
+
+
+def calls_of(session: Session, line: str) -> Iterator[Call]:
+    """The commands of a line one after the other, aliases as they are by then.  Raises CommandError."""
+    for call in parse_line(line, registry.takes_value):
+        yield from unaliased(call, session.state.aliases, registry.takes_value)
 
 
 def execute_call(session: Session, call: Call) -> Done:
     """Carry out one command.  Only a defect of ours raises."""
     began = time.perf_counter()
     reply, error, interrupted = None, None, False
-    before = session.savepoint()
+    before, typed = session.savepoint(), call.text
     try:
         if session.engine.interrupt.is_set():
             raise Interrupted
         command = registry.resolve(call)
+        call = spelled_out(session, command, call, registry.takes_value)
         with compute_errors():
             reply = _safe(command.act(session, call))
+        answered(session, reply.result)
         for option in call.options:
             if option.name == "out":
                 write_reply(reply, file_path(Word(option.value or "", option.col)))
@@ -170,6 +188,8 @@ def execute_call(session: Session, call: Call) -> Done:
     except CommandError as failed:
         error, interrupted = failed, failed.code == INTERRUPTED
         error.message = printable(error.message)
+        col = _col(call, error) if error.col is None else error.col
+        error.col = None if col is None else call.typed(col)
     except Interrupted:
         error, interrupted = CommandError("interrupted: nothing was changed", code=INTERRUPTED), True
     except ComputeError as failed:
@@ -178,7 +198,19 @@ def execute_call(session: Session, call: Call) -> Done:
         reply = None
         if not error.partial:
             session.back_to(before)
-    return Done(call.text, reply, error, (time.perf_counter() - began) * 1000, interrupted)
+    return Done(typed, reply, error, (time.perf_counter() - began) * 1000, interrupted)
+
+
+def _col(call: Call, error: CommandError) -> int | None:
+    """Where the word stands that a complaint names, None where it names none, or complains of what is not there."""
+    if error.code in ("missing-argument", "assertion"):
+        return None
+    words = [word for word in call.args if re.search(r"[^\W\d]", word.text)]
+    for quote in ("'", ""):
+        for word in words:
+            if re.search(rf"(?<!\w){quote}{re.escape(word.text)}{quote}(?!\w)", error.message):
+                return word.col
+    return None
 
 
 def _safe(reply: Reply) -> Reply:

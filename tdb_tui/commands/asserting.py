@@ -13,14 +13,15 @@ from tdb_tui.language.expressions import parse_expression
 from tdb_tui.language.parsing import Call, Word, unquote
 from tdb_tui.language.syntax import Binary, Compare, Expr, Number, Text, Unary
 from tdb_tui.replies import Reply, columns, note
-from tdb_tui.scope import shown, value_of
+from tdb_tui.scope import shown, typed_value, value_of
 from tdb_tui.session import Session
+from tdb_tui.state import Stop
 from tdb_tui.stop_commands import checked
 
 _PART = re.compile(
     rf"(?P<quoted>(?<!\w)(?:{QUOTED}))|(?P<open>[(\[{{])|(?P<close>[)\]}}])|(?P<comma>,)", re.DOTALL
 )
-_HEAD = re.compile(r"(?P<stop>[bw]?[0-9]+)\s*(?P<colon>:|;;)?\s*(?P<body>.*)", re.DOTALL)
+_HEAD = re.compile(r"(?P<stop>[bw]?[0-9]+)?\s*(?P<colon>:|;;)?\s*(?P<body>.*)", re.DOTALL)
 
 
 @command(
@@ -40,10 +41,7 @@ def assert_(session: Session, call: Call) -> Reply:
         raise CommandError("assert what: assert final > 2", code="missing-argument")
     typed = call.rest()
     text, message = split_message(typed.text)
-    try:
-        value = value_of(session.snapshot, text)
-    except CommandError as error:
-        raise CommandError(error.message, error.code, error.hint, typed.col + (error.col or 0)) from None
+    value = typed_value(session.snapshot, Word(text, typed.col))
     if not isinstance(value, bool):
         sort = "text" if isinstance(value, str) else "a number"
         raise CommandError(f"assert needs true or false: {text} is {sort}", "bad-expression", col=typed.col)
@@ -58,7 +56,7 @@ def assert_(session: Session, call: Call) -> Reply:
 
 @command(
     "commands",
-    usage="[NUM: COMMAND [;; COMMAND]...]",
+    usage="[[NUM]: COMMAND [;; COMMAND]...]",
     group="stops",
     complete=("stop", "command"),
     examples=("b A2 ;; commands 1: p ld ;; p dld", "b M1 ;; commands 2: c"),
@@ -66,7 +64,8 @@ def assert_(session: Session, call: Call) -> Reply:
 def commands(session: Session, call: Call) -> Reply:
     """What a breakpoint or a watch does when it has stopped the pass; without a number, what each does.
 
-    All that follows the colon belongs to the stop, `;;` too.  Nothing after the colon takes its commands away.
+    All that follows the colon belongs to the stop, `;;` too; without a number before it, to the stop set last.
+    Nothing after the colon takes its commands away.
     `silent` first: the stop is not announced.  A command that moves on (n s r c unt j rn rs rc) ends the list.  In a
     script the commands may stand below it, one a line:
 
@@ -81,16 +80,16 @@ def commands(session: Session, call: Call) -> Reply:
         rows = [(stop.name, " ;; ".join(stop.commands)) for stop in session.state.stops if stop.commands]
         return Reply(columns(rows) or ("No stop has commands",), {"commands": dict(rows)})
     match = _HEAD.fullmatch(rest.text)
-    if match is None:
+    if match is None or not (match["stop"] or match["colon"]):
         message = "which stop's commands: commands 1: p ld ;; c"
         raise CommandError(message, "missing-argument", col=rest.col)
-    stop = numbered_stop(session.snapshot, Word(match["stop"], rest.col))
+    stop = _named(session, match["stop"], rest.col)
     if match["colon"] is None:
         example = f"commands {stop.number}: p ld ;; c"
         message = f"which commands: {example} (in a script also one a line, and then end)"
         raise CommandError(message, "missing-argument", col=rest.col + match.end("stop"))
     try:
-        lines = checked(match["body"].splitlines())
+        lines = checked(match["body"].splitlines(), session.state.aliases)
     except CommandError as error:
         col = None if error.col is None else rest.col + match.start("body") + error.col
         raise CommandError(error.message, error.code, error.hint, col) from None
@@ -99,6 +98,15 @@ def commands(session: Session, call: Call) -> Reply:
     said = f"Commands of {name}: {' ;; '.join(lines)}" if lines else f"No commands for {name}"
     block = "\n".join([f"commands {stop.number}", *lines, "end"])
     return replace(note(said, stop=stop.name, lines=list(lines)), script=block)
+
+
+def _named(session: Session, number: str | None, col: int) -> Stop:
+    """The stop of that number, or the one set last.  Raises CommandError."""
+    if number is not None:
+        return numbered_stop(session.snapshot, Word(number, col))
+    if not session.state.stops:
+        raise CommandError("no stop to give commands to: b A3 sets one", code="bad-stop")
+    return max(session.state.stops, key=lambda stop: stop.number)
 
 
 def split_message(typed: str) -> tuple[str, str]:

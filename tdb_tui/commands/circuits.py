@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from model.upstream.branches import Branch, as_dict, as_dot
 from tdb_tui.commands.table import command
-from tdb_tui.commands.tracing import frame_text
+from tdb_tui.commands.tracing import frame_text, traced
 from tdb_tui.errors import CommandError
 from tdb_tui.formats import node_label, signed
-from tdb_tui.language.arguments import at_most, number, option_integer
+from tdb_tui.language.arguments import number, option_integer
 from tdb_tui.language.parsing import Call, Word
 from tdb_tui.replies import Reply
 from tdb_tui.session import Session, Snapshot
@@ -18,9 +18,10 @@ from tdb_tui.tables.trees import CLOSED, rows, tree_of
 @command(
     "upstream",
     "ut",
-    usage="[-d DEPTH] [-n N] [--threshold EFFECT] [--neurons] [--out FILE.dot|FILE.json]",
+    usage="[NODE [via q|k|qk|v]] [-d DEPTH] [-n N] [--threshold EFFECT] [--neurons] [--out FILE.dot|FILE.json]",
     group="tracing",
     options={"d": True, "n": True, "threshold": True, "neurons": False},
+    complete=("node", "via"),
     examples=("upstream", "upstream -d 2 -n 3 --threshold 0.1"),
 )
 def upstream(session: Session, call: Call) -> Reply:
@@ -28,10 +29,14 @@ def upstream(session: Session, call: Call) -> Reply:
 
     Each node's effect is on the root, along the branch down to it; a head is opened through the input that moves
     it most.  Kept are the N strongest of each node, down to DEPTH steps, if they move the root by EFFECT or more;
-    `+` is one that could be opened further: `fold` does.  `--neurons` shows neurons in place of MLPs,
+    `+` is one that could be opened further: `fold` does.  With a NODE it is traced first, as `trace NODE` does, and
+    the tree is that of its frame.  `--neurons` shows neurons in place of MLPs,
     `--out FILE.dot` is for graphviz to draw.
     """
-    at_most(call, 0)
+    state = session.state
+    if call.args:
+        frames = traced(session.snapshot, call)
+        state = replace(state, frames=frames, frame=len(frames))
     usual = Tree()
     shown = Tree(
         option_integer(call, "d", usual.depth, "a depth"),
@@ -39,7 +44,7 @@ def upstream(session: Session, call: Call) -> Reply:
         _threshold(call),
         call.has("neurons"),
     )
-    session.go(replace(session.state, tree=shown))
+    session.go(replace(state, tree=shown))
     return tree_reply(session)
 
 

@@ -1,6 +1,5 @@
 """`compare` and `keep`: every measure of every node against the baseline, prompt B, or a run that was kept."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from tdb_tui.errors import CommandError, did_you_mean
 from tdb_tui.files import kept
 from tdb_tui.files.kept import About, Question, described
 from tdb_tui.files.saving import weights_hash
-from tdb_tui.language.arguments import file_path, option_integer, position
+from tdb_tui.language.arguments import file_path, option_integer, position, unpaged
 from tdb_tui.language.parsing import Call, Word
 from tdb_tui.language.registry import Repeat
 from tdb_tui.replies import Reply, note
@@ -94,7 +93,7 @@ def compare(session: Session, call: Call) -> Reply:
             "rows": drawn.rows(rows),
         },
         warnings=(*caveats(snapshot), *other.warnings, *notes),
-        more=f"{_unpaged(call)} --from {last}" if last < len(order) else None,
+        more=f"{unpaged(call)} --from {last}" if last < len(order) else None,
     )
 
 
@@ -211,7 +210,3 @@ def _measure(session: Session, found: Comparison, rows: Ints) -> None:
             for progress in side.measured.measure(nodes):
                 session.engine.progress = f"{side.name} {progress.done}/{progress.of}"
     session.engine.progress = ""
-
-
-def _unpaged(call: Call) -> str:
-    return re.sub(r"\s--from(\s+|=)\S+", "", call.text)

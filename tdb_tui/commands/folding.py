@@ -24,6 +24,7 @@ VIEWS = {
 
 @command(
     "view",
+    "v",
     usage="|".join(VIEWS),
     group="seeing",
     complete=("view",),

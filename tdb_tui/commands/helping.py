@@ -1,23 +1,42 @@
 """Help from the table of commands, the history, and the way out."""
 
+from dataclasses import replace
+
 from model.addresses import AddressError, parse_component
+from tdb_tui.circuits.tables import summary
 from tdb_tui.commands.checkpointing import checkpoint_rows
 from tdb_tui.commands.inspecting import print_
-from tdb_tui.commands.stops import stop_rows
+from tdb_tui.commands.naming import alias_rows, variable_rows
+from tdb_tui.commands.noting import note_rows, notes_of
+from tdb_tui.commands.stops import display_rows, stop_rows
 from tdb_tui.commands.table import command, registry
+from tdb_tui.commands.tracing import frame_lines
 from tdb_tui.errors import CommandError, did_you_mean
 from tdb_tui.formats import metric_text, signed
-from tdb_tui.language.arguments import at_most, integer
+from tdb_tui.language.arguments import at_most, integer, one_component, option_integer, unpaged
 from tdb_tui.language.parsing import Call
-from tdb_tui.language.registry import Command
+from tdb_tui.language.registry import Command, Repeat
 from tdb_tui.replies import Reply, columns
 from tdb_tui.session import Session
 from tdb_tui.topics import TOPICS
 
+NONE = {
+    "sae": "No SAE loaded",
+    "display": "Nothing is displayed: display EXPR",
+    "circuit": "No circuit in use",
+}
+"What is said of a topic that there is nothing of."
+
+LINES = 20
+"Of the history, at a time."
+
 GROUPS = ("running", "stops", "seeing", "tracing", "changing", "keeping", "help")
 "In the order in which a newcomer needs them."
 
-INFO = ("interventions", "checkpoints", "stops", "display", "prompt", "model", "history", "config")
+INFO = (
+    *("interventions", "checkpoints", "stops", "display", "frames", "prompt", "model", "sae", "circuit"),
+    *("aliases", "variables", "notes", "history", "config"),
+)
 
 
 @command(
@@ -61,20 +80,42 @@ def apropos(session: Session, call: Call) -> Reply:
     return Reply(rows or (f"Nothing mentions {word!r}",), {"commands": [each.name for each in found]})
 
 
-@command("history", usage="[N]", group="help", examples=("history", "history 5"))
+@command(
+    "history",
+    usage="[N] [/TEXT]",
+    group="help",
+    repeat=Repeat.CONTINUE,
+    options={"from": True},
+    examples=("history", "history 5 /rank"),
+)
 def history(session: Session, call: Call) -> Reply:
-    """What was typed, oldest first."""
-    at_most(call, 1)
-    count = integer(call.args[0], "a count", least=1) if call.args else len(session.history)
-    numbered = list(enumerate(session.history, start=1))[-count:]
+    """What was typed, newest last: the last 20 lines, or N; `/TEXT` keeps those with the text.
+
+    An empty line after it shows older ones.
+    """
+    words = list(call.args)
+    wanted = call.rest(next((n for n, word in enumerate(words) if word.text.startswith("/")), len(words)))
+    counts = [word for word in words if not wanted.text or word.col < wanted.col]
+    for extra in counts[1:]:
+        raise CommandError(f"unexpected {extra.text!r}: history 5 /rank", "bad-argument", col=extra.col)
+    count = integer(counts[0], "a count", least=1) if counts else LINES
+    text = wanted.text.removeprefix("/")
+    found = [(n, line) for n, line in enumerate(session.history, start=1) if text in line]
+    last = len(found) - option_integer(call, "from", 0, "a number of lines")
+    shown = found[max(last - count, 0) : max(last, 0)]
+    older = f"{unpaged(call)} --from {len(found) - last + count}" if last > count else None
     return Reply(
-        columns([(str(n), line) for n, line in numbered], "r-"), {"lines": [line for _, line in numbered]}
+        columns([(str(n), line) for n, line in shown], "r-")
+        or (f"No line has {text!r}" if text else "No lines",),
+        {"lines": [line for _, line in shown]},
+        more=older,
     )
 
 
 @command(
     "info",
-    usage="interventions|checkpoints|stops|display|prompt|model|history|config|NODE",
+    usage="interventions|checkpoints|stops|display|frames|prompt|model|sae|circuit|aliases|variables|notes|history"
+    "|config|NODE",
     group="seeing",
     complete=("info", "node"),
     examples=("info interventions", "info model"),
@@ -85,9 +126,9 @@ def info(session: Session, call: Call) -> Reply:
         raise CommandError(f"info about what: {', '.join(INFO)}, or a node", code="missing-argument")
     topic = _topic(call.args[0].text)
     if topic is None:
-        return print_(session, call)
+        return _about(session, call)
     rows = _info_rows(session, topic)
-    return Reply(columns(rows) or (f"No {topic}",), {"rows": [list(row) for row in rows]})
+    return Reply(columns(rows) or (NONE.get(topic, f"No {topic}"),), {"rows": [list(row) for row in rows]})
 
 
 @command("quit", "q", "exit", group="keeping", examples=("quit", "q"))
@@ -95,6 +136,20 @@ def quit_(session: Session, call: Call) -> Reply:
     """Leave."""
     at_most(call, 0)
     return Reply(quits=True)
+
+
+def _about(session: Session, call: Call) -> Reply:
+    """A node's measures and what is noted of it.  Raises CommandError."""
+    word = call.args[0]
+    try:
+        component = str(one_component(session.snapshot, word))
+    except CommandError as error:
+        if not word.text[:1].islower() or not word.text.isalpha():
+            raise
+        right = did_you_mean(word.text, INFO) or f": {', '.join(INFO)}, or a node"
+        raise CommandError(f"info knows no {word.text!r}{right}", error.code, col=word.col) from None
+    reply = print_(session, call)
+    return replace(reply, lines=(*reply.lines, *notes_of(session.state, component)))
 
 
 def help_text(each: Command) -> tuple[str, ...]:
@@ -142,7 +197,20 @@ def _info_rows(session: Session, topic: str) -> list[tuple[str, ...]]:
         case "stops":
             return stop_rows(snapshot)
         case "display":
-            return [(display.name, display.expression, display.last) for display in state.displays]
+            return display_rows(state)
+        case "frames":
+            return [(line,) for line in frame_lines(snapshot)]
+        case "circuit":
+            draft = state.draft
+            return [(summary(draft),), *(((str(node)),) for node in draft.nodes)] if draft else []
+        case "aliases":
+            return alias_rows(state)
+        case "variables":
+            return variable_rows(session)
+        case "notes":
+            return note_rows(state)
+        case "sae":
+            return []
         case "prompt":
             rows = [("A", state.inputs.prompt.text)]
             return rows + ([("B", state.inputs.prompt_b.text)] if state.inputs.prompt_b else [])

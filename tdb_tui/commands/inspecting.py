@@ -10,14 +10,26 @@ from tdb_tui.commands.table import command
 from tdb_tui.commands.tracing import frame_lines, frame_text
 from tdb_tui.errors import CommandError
 from tdb_tui.formats import metric_text, node_label, plain, probability, quoted, signed, token_label
-from tdb_tui.language.arguments import at_most, integer, node_word, one_component, one_node, position
+from tdb_tui.language.arguments import (
+    at_most,
+    integer,
+    line_number,
+    node_word,
+    one_component,
+    one_node,
+    position,
+)
 from tdb_tui.language.parsing import Call, Word
 from tdb_tui.language.registry import Repeat
+from tdb_tui.names import LINE
 from tdb_tui.replies import Reply, columns, note
-from tdb_tui.scope import measures, shown, value_of
+from tdb_tui.scope import measures, shown, typed_value
 from tdb_tui.session import Session, Snapshot
 from tdb_tui.stepping import finished
 from tdb_tui.tables.listing import listing
+
+LISTED = 11
+"Lines of `list`, as in pdb."
 
 
 @command("where", "w", "bt", group="seeing", repeat=Repeat.LITERAL, examples=("where", "n 2 ;; w"))
@@ -38,30 +50,67 @@ def where(session: Session, call: Call) -> Reply:
 @command(
     "list",
     "l",
-    "ll",
-    usage="[FIRST[,LAST]]",
+    usage="[.|LINE|NODE|FIRST,LAST]",
     group="seeing",
     repeat=Repeat.CONTINUE,
+    complete=(LINE,),
     examples=("list", "l 0,4"),
 )
 def list_(session: Session, call: Call) -> Reply:
-    """The lines of the pass with what each adds to the metric, read at the token cursor through the lens.
+    """Eleven lines of the pass around the next one, then those that follow; `ll` lists all of them.
 
-    `->` is the next line, `B` a breakpoint (`o` a disabled one), `*` an edit, `C` part of the circuit in use, `>>` the
-    largest change of the pass.
+    With what each adds to the metric, read at the token cursor through the lens.  `->` is the next line, `B` a
+    breakpoint (`o` a disabled one), `*` an edit, `C` part of the circuit in use, `>>` the largest change of the pass.
+    `l .` is around the next line again, `l A3` or `l 7` around another; `l 3,8` from one to another, `l 3,2` two more.
     """
-    rows = listing(session.snapshot)
+    place, count = session.state.place, lines.count(session.snapshot.n_layer)
     if call.args:
-        first, _, last = call.rest().text.partition(",")
-        low = integer(Word(first.strip(), call.args[0].col), "a line's number")
-        high = integer(Word(last.strip(), call.args[0].col), "a line's number") if last.strip() else low
-        rows = [row for row in rows if low <= row.line <= high]
+        first, last = _lines_asked(session.snapshot, call)
+    elif session.listed is not None and session.listed[0] == place:
+        first, last = session.listed[1], session.listed[1] + LISTED - 1
+    else:
+        first, last = _around(min(place.line, count - 1), count)
+    session.listed = place, min(last + 1, count)
+    more = None if last + 1 >= count else f"list {last + 1},{last + LISTED}"
+    return replace(_listing(session.snapshot, first, last), more=more)
+
+
+@command("ll", group="seeing", examples=("ll", "n 2 ;; ll"))
+def ll(session: Session, call: Call) -> Reply:
+    """Every line of the pass, as `list` shows them."""
+    at_most(call, 0)
+    return _listing(session.snapshot, 0, lines.count(session.snapshot.n_layer) - 1)
+
+
+def _around(line: int, count: int) -> tuple[int, int]:
+    """The first and last of the lines around one."""
+    first = max(0, min(line - LISTED // 2, count - LISTED))
+    return first, first + LISTED - 1
+
+
+def _lines_asked(snapshot: Snapshot, call: Call) -> tuple[int, int]:
+    """`.`, `7`, `A3`, `3,8`, or as pdb has it `3,2`: the first and last line.  Raises CommandError."""
+    typed, count = call.rest(), lines.count(snapshot.n_layer)
+    if typed.text == ".":
+        return _around(min(snapshot.state.place.line, count - 1), count)
+    begin, comma, end = typed.text.partition(",")
+    first = line_number(snapshot, Word(begin.strip(), typed.col))
+    if not comma:
+        return _around(first, count)
+    word = Word(end.strip(), typed.col + len(begin) + 1)
+    last = integer(word, "a line's number") if word.text.isdecimal() else line_number(snapshot, word)
+    return first, last if last >= first else first + last
+
+
+def _listing(snapshot: Snapshot, first: int, last: int) -> Reply:
+    rows = [row for row in listing(snapshot) if first <= row.line <= last]
     cells = [
         (row.marks, row.number, "->" if row.arrow else "", row.name, signed(row.delta), signed(row.lens))
         for row in rows
     ]
     result = [{"line": row.name, "delta": row.delta, "ld": row.lens} for row in rows]
-    return Reply((*columns(cells, "-r--rr"), "[EOF]"), {"rows": result})
+    end = ("[EOF]",) if last + 1 >= lines.count(snapshot.n_layer) else ()
+    return Reply((*columns(cells, "-r--rr"), *end), {"rows": result})
 
 
 @command("args", "a", group="seeing", examples=("args", "a"))
@@ -107,7 +156,6 @@ def args(session: Session, call: Call) -> Reply:
 @command(
     "print",
     "p",
-    "pp",
     usage="EXPR|NODE",
     group="seeing",
     repeat=Repeat.LITERAL,
@@ -119,13 +167,10 @@ def print_(session: Session, call: Call) -> Reply:
     if not call.args:
         raise CommandError("print what: p ld, p L1H3@END", code="missing-argument")
     typed = call.rest()
-    node = _as_node(session.snapshot, typed)
+    node = as_node(session.snapshot, typed)
     if node is not None:
-        return _measured(session.snapshot, node)
-    try:
-        value = value_of(session.snapshot, typed.text)
-    except CommandError as error:
-        raise CommandError(error.message, error.code, error.hint, typed.col + (error.col or 0)) from None
+        return measured(session.snapshot, node)
+    value = typed_value(session.snapshot, typed)
     return Reply((shown(value),), {"value": value})
 
 
@@ -185,7 +230,7 @@ def token(session: Session, call: Call) -> Reply:
     return note(f"token {pos}: {quoted(snapshot.tokenizer, state.inputs.prompt.tokens[pos])}", pos=pos)
 
 
-def _as_node(snapshot: Snapshot, word: Word) -> Node | None:
+def as_node(snapshot: Snapshot, word: Word) -> Node | None:
     """The node that a word spells, or None where it is an expression: `9.9` is a number here."""
     if re.fullmatch(r"[0-9.]+", word.text):
         return None
@@ -207,7 +252,7 @@ def _spells_a_part(snapshot: Snapshot, text: str) -> bool:
     return " <" not in text
 
 
-def _measured(snapshot: Snapshot, node: Node) -> Reply:
+def measured(snapshot: Snapshot, node: Node) -> Reply:
     """Kind, measures and, for a head, what it reads."""
     found = measures(snapshot.now, node)
     label = node_label(node, snapshot.state.inputs.prompt.tokens, snapshot.tokenizer)

@@ -134,8 +134,7 @@ def export(session: Session, call: Call) -> Reply:
         case ".json" | ".csv":
             write_reply(ranked_report(session.snapshot), path)
         case suffix:
-            raise CommandError(
-                f"cannot write {suffix or 'a file without a suffix'}: .tdb, .py, .json, .csv, .txt or .md",
-                code="bad-file",
-            )
+            wrong = suffix or "a file without a suffix"
+            message = f"cannot write {wrong}: .tdb, .py, .json, .csv, .txt or .md"
+            raise CommandError(message, "bad-file", col=call.args[0].col)
     return note(f"wrote {path}", file=str(path))

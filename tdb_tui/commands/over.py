@@ -1,6 +1,5 @@
 """`over`: a table over the prompt set, its numbers with their spread."""
 
-import re
 from dataclasses import fields, replace
 from typing import Any
 
@@ -12,7 +11,7 @@ from tdb_tui.commands.prompting import counted, set_result
 from tdb_tui.commands.table import command
 from tdb_tui.errors import CommandError, did_you_mean
 from tdb_tui.formats import signed
-from tdb_tui.language.arguments import at_most, one_component, option_integer
+from tdb_tui.language.arguments import at_most, one_component, option_integer, unpaged
 from tdb_tui.language.parsing import Call, Word
 from tdb_tui.language.registry import Repeat
 from tdb_tui.replies import Reply, columns
@@ -176,7 +175,7 @@ def _answer(session: Session, call: Call, rows: Rows, what: str) -> Reply:
     }
     if what == "direct" and rows.balance is not None:
         result["balance"] = {name: getattr(rows.balance, name) for name in BOOKS}
-    more = f"{_unpaged(call)} --from {last}" if last < len(rows.names) else None
+    more = f"{unpaged(call)} --from {last}" if last < len(rows.names) else None
     return Reply(tuple(printable(line) for line in said), result, _caveats(session, what), more=more)
 
 
@@ -246,7 +245,3 @@ def _caveats(session: Session, what: str) -> tuple[str, ...]:
         name = metric.quantity.value
         said.append(f"{name} is not linear in the logits: direct effects add up to its linear part")
     return tuple(said)
-
-
-def _unpaged(call: Call) -> str:
-    return re.sub(r"\s--from(\s+|=)\S+", "", call.text)

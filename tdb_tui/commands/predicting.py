@@ -1,5 +1,6 @@
 """What the model would say: at a token, and after each line of the pass."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -7,12 +8,15 @@ from numpy.typing import NDArray
 
 from tdb_tui import lines
 from tdb_tui.commands.table import command
+from tdb_tui.errors import CommandError
 from tdb_tui.formats import probability, quoted, signed
-from tdb_tui.language.arguments import at_most, integer, position
+from tdb_tui.language.arguments import at_most, integer, line_number, option_integer, position, unpaged
 from tdb_tui.language.parsing import Call
 from tdb_tui.language.registry import Repeat
 from tdb_tui.replies import Reply, columns
 from tdb_tui.session import Session, Snapshot
+
+LENS_TOKENS = 3
 
 
 @command(
@@ -21,24 +25,27 @@ from tdb_tui.session import Session, Snapshot
     usage="[@POS] [N]",
     group="seeing",
     repeat=Repeat.CONTINUE,
+    options={"from": True},
     complete=("pos",),
     examples=("logits", "logits @END 5"),
 )
 def logits(session: Session, call: Call) -> Reply:
-    """The most likely next tokens, the targets and distractors always among them."""
+    """The most likely next tokens, the targets and distractors always among them; an empty line shows the next ones."""
     at_most(call, 2)
     snapshot = session.snapshot
     pos, count = _place_and_count(snapshot, call, 10)
-    rows = _likely(snapshot, pos, count)
-    return Reply(likely_rows(snapshot, pos, count), {"pos": pos, "rows": rows}, view="next")
+    first = option_integer(call, "from", 0, "a number of tokens")
+    rows = _likely(snapshot, pos, count, first)
+    more = f"{unpaged(call)} --from {first + count}" if first + count < snapshot.info.config.n_vocab else None
+    return Reply(likely_rows(snapshot, pos, count, first), {"pos": pos, "rows": rows}, view="next", more=more)
 
 
-def likely_rows(snapshot: Snapshot, pos: int, count: int) -> tuple[str, ...]:
+def likely_rows(snapshot: Snapshot, pos: int, count: int, first: int = 0) -> tuple[str, ...]:
     """The most likely tokens after `pos` as text."""
     metric = snapshot.state.inputs.metric
     base = snapshot.base.logits(pos)
     cells = [("rank", "token", "p", "logit", "Δ base", "")]
-    for row in _likely(snapshot, pos, count):
+    for row in _likely(snapshot, pos, count, first):
         token = row["id"]
         role = "target" if token in metric.targets else "distractor" if token in metric.distractors else ""
         delta = signed(row["logit"] - float(base[token]))
@@ -47,42 +54,89 @@ def likely_rows(snapshot: Snapshot, pos: int, count: int) -> tuple[str, ...]:
     return columns(cells, "r-rrr-")
 
 
-@command("lens", usage="[@POS]", group="seeing", complete=("pos",), examples=("lens", "lens @END"))
+@command(
+    "lens",
+    usage="[@POS|@all] [LINE] [-n TOKENS]",
+    group="seeing",
+    options={"n": True},
+    complete=("pos", "node"),
+    examples=("lens @END", "lens @all A2 -n 1"),
+)
 def lens(session: Session, call: Call) -> Reply:
-    """What the model would say after each line if the rest were left out (logit lens), one row a line."""
-    at_most(call, 1)
+    """What the model would say after each line if the rest were left out (logit lens), one row a line.
+
+    With a LINE only after that one; `@all` reads at every token.  `-n` says how many of the likeliest tokens.
+    """
     snapshot = session.snapshot
-    pos = position(snapshot, call.args[0]) if call.args else snapshot.state.pos
-    read, deltas = snapshot.now.lens(pos), snapshot.now.deltas(pos)
-    cells = [("line", "lens", "Δ", "rank", "top")]
+    positions, line = _places_and_line(snapshot, call)
+    count = option_integer(call, "n", LENS_TOKENS, "a number of tokens", least=1)
+    if count > LENS_TOKENS:
+        raise CommandError(f"the lens keeps {LENS_TOKENS} tokens: logits shows more", "bad-number")
+    said: list[str] = []
     rows: list[dict[str, object]] = []
-    for line in range(lines.count(snapshot.n_layer)):
-        name = lines.name(line, snapshot.n_layer)
-        rank = int(read.target_rank[line]) + 1
-        tokens = [snapshot.tokenizer.text(int(token)) for token in read.top[line]]
+    for pos in positions:
+        found = _lens_rows(snapshot, pos, line)
+        rows += found if len(positions) == 1 else [{"pos": pos, **row} for row in found]
+        heading = f"@{pos} {quoted(snapshot.tokenizer, snapshot.state.inputs.prompt.tokens[pos])}"
+        said += [heading] if len(positions) > 1 else []
+        said += _lens_lines(snapshot, pos, found, count)
+    where = positions[0] if len(positions) == 1 else positions
+    return Reply(tuple(said), {"pos": where, "rows": rows})
+
+
+def _places_and_line(snapshot: Snapshot, call: Call) -> tuple[list[int], int | None]:
+    """`@all A3`, in either order.  A word without @ that is no line is a position.  Raises CommandError."""
+    at_most(call, 2)
+    positions, line = [snapshot.state.pos], None
+    for word in call.args:
+        if word.text in ("@all", "@*"):
+            positions = list(range(snapshot.state.end + 1))
+        elif re.fullmatch(r"[AM]\d+|[EU]|L\d+H?\d*", word.text):
+            line = line_number(snapshot, word)
+        else:
+            positions = [position(snapshot, word)]
+    if len(call.args) == 2 and line is None:
+        extra = call.args[1]
+        raise CommandError(f"unexpected {extra.text!r}: lens @END A3", "bad-argument", col=extra.col)
+    return positions, line
+
+
+def _lens_rows(snapshot: Snapshot, pos: int, only: int | None) -> list[dict[str, object]]:
+    read, deltas = snapshot.now.lens(pos), snapshot.now.deltas(pos)
+    return [
+        {
+            "line": lines.name(line, snapshot.n_layer),
+            "ld": float(read.value[line]),
+            "delta": float(deltas[line]),
+            "target_rank": int(read.target_rank[line]) + 1,
+            "top": [snapshot.tokenizer.text(int(token)) for token in read.top[line]],
+        }
+        for line in range(lines.count(snapshot.n_layer))
+        if only in (None, line)
+    ]
+
+
+def _lens_lines(snapshot: Snapshot, pos: int, rows: list[dict[str, object]], count: int) -> tuple[str, ...]:
+    read = snapshot.now.lens(pos)
+    names = [lines.name(line, snapshot.n_layer) for line in range(lines.count(snapshot.n_layer))]
+    cells = [("line", "lens", "Δ", "rank", "top")]
+    for row in rows:
+        line = names.index(str(row["line"]))
         top = " ".join(
             f"{quoted(snapshot.tokenizer, int(token))} {probability(float(p))}"
-            for token, p in zip(read.top[line], read.top_prob[line], strict=True)
+            for token, p in zip(read.top[line][:count], read.top_prob[line], strict=False)
         )
-        cells.append((name, signed(float(read.value[line])), signed(float(deltas[line])), str(rank), top))
-        rows.append(
-            {
-                "line": name,
-                "ld": float(read.value[line]),
-                "delta": float(deltas[line]),
-                "target_rank": rank,
-                "top": tokens,
-            }
-        )
-    return Reply(columns(cells, "-rrr-"), {"pos": pos, "rows": rows})
+        lens, delta = (signed(float(values[line])) for values in (read.value, snapshot.now.deltas(pos)))
+        cells.append((names[line], lens, delta, str(row["target_rank"]), top))
+    return columns(cells, "-rrr-")
 
 
-def _likely(snapshot: Snapshot, pos: int, count: int) -> list[dict[str, Any]]:
-    """The `count` most likely tokens after `pos`, then targets and distractors that are not among them."""
+def _likely(snapshot: Snapshot, pos: int, count: int, first: int = 0) -> list[dict[str, Any]]:
+    """The `count` most likely tokens after `pos` from the `first` on, then targets and distractors not among them."""
     logits, metric = snapshot.now.logits(pos), snapshot.state.inputs.metric
     order = (-logits).argsort(kind="stable")
     rank = order.argsort(kind="stable") + 1
-    tokens = dict.fromkeys([*map(int, order[:count]), *metric.targets, *metric.distractors])
+    tokens = dict.fromkeys([*map(int, order[first : first + count]), *metric.targets, *metric.distractors])
     logprob = _log_softmax(logits)
     return [
         {

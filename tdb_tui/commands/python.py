@@ -1,6 +1,7 @@
 """`!`: Python on the recorded pass, for what no command says."""
 
 import ast
+import code
 import contextlib
 import io
 import traceback
@@ -11,6 +12,7 @@ from model.sites import Site
 from model.tokenizer import printable
 from tdb_tui.commands.table import command
 from tdb_tui.errors import CommandError, Interrupted
+from tdb_tui.language.arguments import at_most
 from tdb_tui.language.parsing import Call
 from tdb_tui.replies import Reply
 from tdb_tui.session import Session
@@ -48,6 +50,25 @@ def python(session: Session, call: Call) -> Reply:
         tuple(printable(line) for line in text.splitlines()),
         {"value": None if value is None else repr(value)},
     )
+
+
+@command("interact", "py", group="seeing", examples=("py", "interact"))
+def interact(session: Session, call: Call) -> Reply:
+    """Python at a prompt, with the names that `!` knows; Ctrl-D comes back.  Only where there is a terminal."""
+    at_most(call, 0)
+    if not session.at_terminal:
+        raise CommandError(
+            "py asks a person at a terminal: here write ! before a line of Python", code="no-terminal"
+        )
+    return Reply(("back from Python",), opens_python=True, script="")
+
+
+def ask_python(session: Session) -> None:
+    """Read and carry out lines of Python until the user has had enough; what they name stays."""
+    names = _names(session)
+    banner = "Python; Ctrl-D goes back.  Names: " + ", ".join(sorted(names))
+    code.interact(banner, local=names, exitmsg="")
+    session.python_names = {name: names[name] for name in names if not name.startswith("__")}
 
 
 def _compiled(source: str) -> tuple[CodeType, CodeType | None]:

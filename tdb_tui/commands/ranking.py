@@ -1,6 +1,5 @@
 """`rank`: which components make the metric what it is."""
 
-import re
 import time
 from dataclasses import replace
 
@@ -9,7 +8,7 @@ from tdb_tui.commands.table import command
 from tdb_tui.effects import Effect, Progress
 from tdb_tui.errors import CommandError, Interrupted
 from tdb_tui.formats import frame_label, metric_text
-from tdb_tui.language.arguments import option_integer
+from tdb_tui.language.arguments import option_integer, unpaged
 from tdb_tui.language.parsing import Call
 from tdb_tui.language.registry import Repeat
 from tdb_tui.metrics import caveats
@@ -87,7 +86,7 @@ def rank(session: Session, call: Call) -> Reply:
             "balance": json_books(books),
         },
         warnings=_caveats(snapshot),
-        more=f"{_unpaged(call)} --from {last}" if last < len(shown) else None,
+        more=f"{unpaged(call)} --from {last}" if last < len(shown) else None,
         view="rank",
     )
 
@@ -169,10 +168,6 @@ def rows_result(snapshot: Snapshot, count: int = ROWS) -> dict[str, object]:
         "rows": json_rows(snapshot, shown, range(last)),
         "balance": json_books(shown.balance(snapshot.asked, last)),
     }
-
-
-def _unpaged(call: Call) -> str:
-    return re.sub(r"\s--from(\s+|=)\S+", "", call.text)
 
 
 def _caveats(snapshot: Snapshot) -> tuple[str, ...]:

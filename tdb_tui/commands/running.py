@@ -225,6 +225,9 @@ def _displays(session: Session) -> list[str]:
     printed: list[str] = []
     displays = []
     for display in session.state.displays:
+        if not display.enabled:
+            displays.append(display)
+            continue
         try:
             value = shown(value_of(session.snapshot, display.expression))
         except CommandError as error:  # another prompt may not have the token that it names

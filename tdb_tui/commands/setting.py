@@ -4,6 +4,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from model.effects.attribution import Treatment
+from tdb_tui.commands.naming import set_variable
 from tdb_tui.commands.table import command
 from tdb_tui.commands.targeting import set_metric
 from tdb_tui.errors import CommandError
@@ -21,9 +22,9 @@ from tdb_tui.state import Means, State
 
 @command(
     "set",
-    usage="NAME VALUE [WHAT] [@POS]",
+    usage="NAME VALUE [WHAT] [@POS] | $NAME = NODES|EXPR",
     group="keeping",
-    complete=("setting",),
+    complete=("setting", "value"),
     examples=("set ablation zero", "set metric activation L1H3@END"),
 )
 def set_(session: Session, call: Call) -> Reply:
@@ -43,12 +44,17 @@ def set_(session: Session, call: Call) -> Reply:
                               those of the prompt's own template, position by position; per role matches tokens by
                               role.  What no prompt has a counterpart of gets the mean over all their tokens
     set pos IO=2              a name for a position; set pos B.IO=4 for one of prompt B
+    set $movers = L9H9,L9H6   a name for nodes, or for a value: set $before = final; none forgets it.  `ablate $movers`,
+                              `p final - $before`; `info variables` lists them, and what answers leave behind
     """
     if not call.args:
         return _shown(session.state)
-    name = find(call.args[0].text).name
+    first = call.args[0]
+    if first.text.startswith("$"):
+        return set_variable(session, call)
+    name = find(first).name
     if len(call.args) < 2:
-        raise CommandError(f"set {name} to what: {find(name).help}", code="missing-argument")
+        raise CommandError(f"set {name} to what: {find(first).help}", code="missing-argument")
     value = call.args[1]
     if name not in ("pos", "metric", "means"):
         at_most(call, 2)
@@ -62,7 +68,7 @@ def set_(session: Session, call: Call) -> Reply:
         case "pos":
             return _set_pos(session, call)
         case _:
-            session.go(with_setting(session.state, name, value.text))
+            session.go(located(value, lambda: with_setting(session.state, name, value.text)))
             return note(f"{name} is {value.text}")
 
 
@@ -70,7 +76,9 @@ def set_(session: Session, call: Call) -> Reply:
 def show(session: Session, call: Call) -> Reply:
     """Settings: value, default and meaning."""
     at_most(call, 1)
-    return _shown(session.state, find(call.args[0].text).name if call.args else None)
+    if call.args and call.args[0].text.startswith("$"):
+        return set_variable(session, call)
+    return _shown(session.state, find(call.args[0]).name if call.args else None)
 
 
 @command(
@@ -116,7 +124,8 @@ def prompt(session: Session, call: Call) -> Reply:
 
 
 def _set_ln(session: Session, call: Call, value: Word) -> Reply:
-    with_setting(session.state, "ln", value.text)  # for its complaint: it is kept with the inputs
+    # for its complaint: it is kept with the inputs
+    located(value, lambda: with_setting(session.state, "ln", value.text))
     session.change(replace(session.state.inputs, treatment=Treatment(value.text)), call.text)
     held = {"target": "of what the target reads", "all": "all of them", "none": "none of them"}[value.text]
     return note(f"scales held by the total effect: {held}")

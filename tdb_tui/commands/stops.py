@@ -4,13 +4,13 @@ from dataclasses import replace
 
 from tdb_tui import lines
 from tdb_tui.commands.table import command
-from tdb_tui.errors import CommandError
+from tdb_tui.errors import CommandError, Unconfirmed
 from tdb_tui.language.arguments import at_most, integer, line_number, number
 from tdb_tui.language.parsing import Call, Word
 from tdb_tui.replies import Reply, columns, note
-from tdb_tui.scope import shown, value_of
+from tdb_tui.scope import shown, typed_value, value_of
 from tdb_tui.session import Session, Snapshot
-from tdb_tui.state import Display, Edit, Stop
+from tdb_tui.state import Display, Edit, State, Stop
 
 
 @command(
@@ -70,14 +70,18 @@ def watch(session: Session, call: Call) -> Reply:
     examples=("b A1 ;; cl 1", "cl --all"),
 )
 def clear(session: Session, call: Call) -> Reply:
-    """Remove breakpoints and watches: by number, those at a line, or all of them with --all."""
+    """Remove breakpoints and watches: by number, those at a line, or all of them with --all.
+
+    Without an argument it asks whether all of them are meant; a script cannot be asked and says --all.
+    """
     stops = session.state.stops
     if call.has("all"):
         at_most(call, 0)
         gone = stops
-    elif not call.args:
-        raise CommandError(
-            f"which of the {len(stops)} stops: give numbers, a line, or --all", code="missing-argument"
+    elif not call.args and stops:
+        question = "Clear the stop?" if len(stops) == 1 else f"Clear all {len(stops)} stops?"
+        raise Unconfirmed(
+            f"{question} cl --all does (or give numbers, a line)", question=question, then="clear --all"
         )
     else:
         gone = tuple(dict.fromkeys(stop for word in call.args for stop in _named(session.snapshot, word)))
@@ -90,7 +94,7 @@ def clear(session: Session, call: Call) -> Reply:
     "disable", usage="NUM...", group="stops", complete=("stop",), examples=("b A1 ;; disable 1", "disable i1")
 )
 def disable(session: Session, call: Call) -> Reply:
-    """Switch off stops (`b1`, `w2` or a bare number) or edits (`i3`), keeping them."""
+    """Switch off stops (`b1`, `w2` or a bare number), displays (`d1`) or edits (`i3`), keeping them."""
     return _switch(session, call, on=False)
 
 
@@ -102,7 +106,7 @@ def disable(session: Session, call: Call) -> Reply:
     examples=("b A1 ;; disable 1 ;; enable 1", "enable i1"),
 )
 def enable(session: Session, call: Call) -> Reply:
-    """Switch stops or edits on again."""
+    """Switch stops, displays or edits on again."""
     return _switch(session, call, on=True)
 
 
@@ -163,7 +167,7 @@ def display(session: Session, call: Call) -> Reply:
     """Print an expression after each stop where it has changed; without an argument, list what is displayed."""
     state = session.state
     if not call.args:
-        rows = [(shown_.name, shown_.expression, shown_.last) for shown_ in state.displays]
+        rows = display_rows(state)
         return Reply(
             columns(rows) or ("Nothing is displayed: display EXPR",),
             {"displays": [list(row) for row in rows]},
@@ -175,19 +179,24 @@ def display(session: Session, call: Call) -> Reply:
     return note(f"{new.name} {expression}: {value}", display=new.name, value=value)
 
 
-@command("undisplay", usage="[NUM...]", group="stops", examples=("display ld ;; undisplay 1", "undisplay"))
+@command(
+    "undisplay",
+    usage="[NUM...]",
+    group="stops",
+    complete=("display",),
+    examples=("display ld ;; undisplay 1", "undisplay"),
+)
 def undisplay(session: Session, call: Call) -> Reply:
     """Stop displaying some expressions, or all."""
-    numbers = {
-        integer(Word(word.text.removeprefix("d"), word.col, False), "a display's number")
-        for word in call.args
-    }
-    known = {shown_.number for shown_ in session.state.displays}
-    for missing in sorted(numbers - known):
-        raise CommandError(f"no display {missing}", code="bad-stop")
-    kept = tuple(d for d in session.state.displays if numbers and d.number not in numbers)
+    gone = [numbered_display(session.state, word) for word in call.args]
+    kept = tuple(each for each in session.state.displays if gone and each not in gone)
     session.go(replace(session.state, displays=kept))
     return note(f"{len(kept)} displayed")
+
+
+def display_rows(state: State) -> list[tuple[str, ...]]:
+    """Name, on or off, expression and what it was last, for listings."""
+    return [(each.name, "y" if each.enabled else "n", each.expression, each.last) for each in state.displays]
 
 
 def stop_rows(snapshot: Snapshot) -> list[tuple[str, ...]]:
@@ -238,21 +247,23 @@ def _place_and_condition(snapshot: Snapshot, call: Call) -> tuple[int | None, st
 
 def _expression(snapshot: Snapshot, typed: Word) -> str:
     """A typed expression, checked by computing it here and now; a complaint points into the line."""
-    try:
-        value_of(snapshot, typed.text)
-    except CommandError as error:
-        raise CommandError(error.message, error.code, error.hint, typed.col + (error.col or 0)) from None
+    typed_value(snapshot, replace(typed, quoted=False))
     return typed.text
 
 
 def _switch(session: Session, call: Call, on: bool) -> Reply:
-    """Switch stops and edits; edits rerun, as one undoable step."""
+    """Switch stops, displays and edits; edits rerun, as one undoable step."""
     if not call.args:
         raise CommandError("Breakpoint number expected", code="bad-stop")
     state, snapshot = session.state, session.snapshot
     edits = [_edit(session, word) for word in call.args if word.text.startswith("i")]
-    stops = [numbered_stop(snapshot, word) for word in call.args if not word.text.startswith("i")]
-    state = replace(state, stops=tuple(replace(s, enabled=on) if s in stops else s for s in state.stops))
+    displays = [numbered_display(state, word) for word in call.args if word.text.startswith("d")]
+    stops = [numbered_stop(snapshot, word) for word in call.args if word.text[:1] not in ("i", "d")]
+    state = replace(
+        state,
+        stops=tuple(replace(s, enabled=on) if s in stops else s for s in state.stops),
+        displays=tuple(replace(d, enabled=on) if d in displays else d for d in state.displays),
+    )
     if edits:
         switched = tuple(replace(e, enabled=on) if e in edits else e for e in state.inputs.edits)
         session.change(replace(state.inputs, edits=switched), call.text, state)
@@ -260,10 +271,20 @@ def _switch(session: Session, call: Call, on: bool) -> Reply:
         session.go(state)
     word = "Enabled" if on else "Disabled"
     said = [f"{word} {_described(snapshot, stop)}" for stop in stops]
+    said += [f"{word} display {each.number}: {each.expression}" for each in displays]
     said += [
         f"{word} i{edit.number} ({edit.text})   metric {session.snapshot.now.value:+.2f}" for edit in edits
     ]
     return Reply(tuple(said), {"value": session.snapshot.now.value})
+
+
+def numbered_display(state: State, word: Word) -> Display:
+    """The display of that number, `d1` or `1`.  Raises CommandError."""
+    number = integer(Word(word.text.removeprefix("d"), word.col), "a display's number")
+    for each in state.displays:
+        if each.number == number:
+            return each
+    raise CommandError(f"no display {number}: display lists them", "bad-stop", col=word.col)
 
 
 def _edit(session: Session, word: Word) -> Edit:

@@ -11,11 +11,12 @@ from model.targets import Via
 from tdb_tui.commands.table import command
 from tdb_tui.errors import CommandError, did_you_mean
 from tdb_tui.formats import quoted, signed, token_label
-from tdb_tui.language.arguments import at_most, one_node, option_integer
+from tdb_tui.language.arguments import at_most, one_node, option_integer, unpaged
 from tdb_tui.language.parsing import Call, Word
+from tdb_tui.language.registry import Repeat
 from tdb_tui.replies import Reply, columns
 from tdb_tui.session import Session, Snapshot
-from tdb_tui.tables.promoted import driving, end_rows, ends_lines, left_out, left_out_line, promoted
+from tdb_tui.tables.promoted import after, driving, end_rows, ends_lines, left_out, left_out_line, promoted
 
 SIDES = ("in", "out")
 ROWS, DRIVING_ROWS = 10, 12
@@ -25,7 +26,8 @@ ROWS, DRIVING_ROWS = 10, 12
     "top",
     usage="NODE [in|out] [-n N] [--scores] [--all]",
     group="seeing",
-    options={"n": True, "scores": False, "all": False},
+    repeat=Repeat.CONTINUE,
+    options={"n": True, "from": True, "scores": False, "all": False},
     complete=("node", "side"),
     examples=("top L1H3@END", "top M0@END -n 5 --scores"),
 )
@@ -34,7 +36,8 @@ def top(session: Session, call: Call) -> Reply:
 
     Its write goes through the final layer norm, the scale at its own token frozen.  `--scores` adds the Transformer
     Debugger's score, which is neither centred nor divided by that scale and so no logit.  Tokens that the model's
-    training has hardly seen are left out, by a rule on their embeddings; `--all` lists them too.
+    training has hardly seen are left out, by a rule on their embeddings; `--all` lists them too.  An empty line shows
+    the next ones.
     """
     if not call.args:
         raise CommandError("top of which node: top L1H3@END", code="missing-argument")
@@ -46,7 +49,9 @@ def top(session: Session, call: Call) -> Reply:
     node = one_node(snapshot, word)
     count = option_integer(call, "n", ROWS, "a count", least=1)
     exclude = left_out(snapshot, call.has("all"))
-    ends = top_tokens(promoted(snapshot.now, node), count, exclude)
+    first = option_integer(call, "from", 0, "a number of tokens")
+    ends = after(top_tokens(promoted(snapshot.now, node), first + count, exclude), first)
+    more = f"{unpaged(call)} --from {first + count}" if len(ends.top) == count else None
     scores = promoted(snapshot.now, node, Unit.TDB) if call.has("scores") else None
     return Reply(
         (*_out_lines(snapshot, ends, scores), *left_out_line(exclude)),
@@ -56,6 +61,7 @@ def top(session: Session, call: Call) -> Reply:
             "down": end_rows(snapshot.tokenizer, ends.bottom, scores),
             "left_out": 0 if exclude is None else int(exclude.sum()),
         },
+        more=more,
     )
 
 

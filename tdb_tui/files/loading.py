@@ -21,6 +21,7 @@ from tdb_tui.commands.tracing import traced
 from tdb_tui.edits.checkpoints import checked_name
 from tdb_tui.errors import CommandError
 from tdb_tui.files.edit_files import with_edits
+from tdb_tui.files.saved_names import read_aliases, read_notes, read_variables
 from tdb_tui.files.saved_values import as_number, as_text, as_truth, as_whole, read_json
 from tdb_tui.files.saving import SCHEMA, weights_hash
 from tdb_tui.language.expressions import parse_expression
@@ -81,13 +82,18 @@ class _Reader:
         """Everything but the edits."""
         inputs = self.inputs(data)
         end, following = len(inputs.prompt.tokens) - 1, data["next"]
+        aliases = read_aliases(data)
+        stops = (self.stop(saved, aliases) for saved in data["stops"])
         state = State(
             inputs,
             pos=as_whole(data["pos"], end),
             head=self.head(as_text(data["head"])),
-            stops=tuple(stop for stop in map(self.stop, data["stops"]) if stop is not None),
+            stops=tuple(stop for stop in stops if stop is not None),
             displays=tuple(_display(**saved) for saved in data["displays"]),
             roles=_roles(data["roles"]),
+            variables=read_variables(data),
+            aliases=aliases,
+            notes=read_notes(data),
             examples=self.examples(data.get("examples")),
             next_stop=as_whole(following["stop"]),
             next_display=as_whole(following["display"]),
@@ -186,12 +192,12 @@ class _Reader:
             raise ValueError(f"{text} is no head")
         return head
 
-    def stop(self, saved: Mapping[str, Any]) -> Stop | None:
+    def stop(self, saved: Mapping[str, Any], aliases: Mapping[str, str]) -> Stop | None:
         """The stop, None where this model has no such line."""
         told = saved.get("commands", [])
         if not isinstance(told, list):
             raise ValueError(f"{told!r} where a list of commands belongs")
-        stop = replace(Stop(**saved), commands=checked(list(map(as_text, told))))
+        stop = replace(Stop(**saved), commands=checked(list(map(as_text, told)), aliases))
         last = lines.count(self.session.snapshot.n_layer) - 1
         for number in (stop.number, stop.ignore, stop.hits):
             as_whole(number)
@@ -229,9 +235,9 @@ def _matched_by(per: object) -> str:
     return as_text(per)
 
 
-def _display(number: int, expression: str, last: str) -> Display:
+def _display(number: int, expression: str, last: str, enabled: bool = True) -> Display:
     parse_expression(as_text(expression))
-    return Display(as_whole(number), expression, as_text(last))
+    return Display(as_whole(number), expression, as_text(last), as_truth(enabled))
 
 
 def _with_circuits(session: Session, state: State, data: Mapping[str, Any], lenient: bool) -> State:

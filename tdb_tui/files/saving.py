@@ -9,6 +9,7 @@ from model.probes import Activation, Direction, Probe
 from model.sets.files import row_of
 from tdb_tui.circuits.drafts import as_dict
 from tdb_tui.errors import CommandError
+from tdb_tui.files.saved_names import named
 from tdb_tui.session import Session
 from tdb_tui.state import Edit, Examples, Inputs, Prompt
 
@@ -32,6 +33,7 @@ def to_json(session: Session) -> str:
         "roles": dict(state.roles),
         "examples": None if state.examples is None else _examples(state.examples),
         "settings": dict(state.settings),
+        **named(state),
         "checkpoints": [
             {"name": each.name, "roles": dict(each.roles), **_inputs(each.inputs)}
             for each in state.checkpoints

@@ -25,7 +25,7 @@ def script_lines(path: Path) -> Iterator[ScriptLine]:
 
 @dataclass(slots=True)
 class Block:
-    """Lines that belong together: those from `commands 1` to its `end`."""
+    """Lines that belong together: those from `commands` or `commands 1` to its `end`."""
 
     lines: list[str]
 
@@ -63,7 +63,7 @@ def blocks(lines: Iterable[ScriptLine]) -> Iterator[ScriptLine]:
         raise CommandError(f"{at}{name} has no end: write end below its last command", code="bad-syntax")
 
 
-_BEGINS = re.compile(r"comm(a|an|and|ands)?\s+[bw]?[0-9]+")
+_BEGINS = re.compile(r"comm(a|an|and|ands)?(\s+[bw]?[0-9]+)?")
 
 
 def _read(path: Path) -> str:

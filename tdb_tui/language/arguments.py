@@ -1,6 +1,7 @@
 """Words of a command -> components, positions, numbers.  A word that does not fit is named with its column."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,6 +162,11 @@ def option_integer(call: Call, name: str, default: int, what: str, least: int = 
         if option.name == name:
             return integer(Word(option.value or "", option.col), what, least)
     return default
+
+
+def unpaged(call: Call) -> str:
+    """The command for the first page of what it lists."""
+    return re.sub(r"\s--from(\s+|=)\S+", "", call.text)
 
 
 def at_most(call: Call, count: int) -> None:

@@ -29,7 +29,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One command as typed; `!python` is the command `!` with the rest of the line as its only word, as `commands`."""
+    """One command; `!python` is the command `!` with the rest of the line as its only word, as `commands`, `alias`."""
 
     name: Word
     args: tuple[Word, ...]
@@ -37,6 +37,12 @@ class Call:
     text: str
     "Its own part of the line, without spaces around it."
     col: int
+    places: tuple[int, ...] = ()
+    "Where each column of `text`, and its end, stands in what was typed; empty where it was typed so."
+
+    def typed(self, col: int) -> int:
+        """The column in what was typed of a column here."""
+        return self.places[min(max(col - self.col, 0), len(self.places) - 1)] if self.places else col
 
     def option(self, name: str) -> str | None:
         """The value given last for an option, None where it was not given."""
@@ -62,7 +68,8 @@ TakesValue = Callable[[str, str], bool | None]
 "(command as typed, option) -> whether the option takes a value; None where the command has no such option."
 
 # A quote opens a string at the start of a word and after a sign; in `it's` it is an apostrophe.
-_STRING = re.compile(rf"(?<!\w)(?:{QUOTED})", re.DOTALL)
+STRING = rf"(?<!\w)(?:{QUOTED})"
+_STRING = re.compile(STRING, re.DOTALL)
 _PLAIN = re.compile(r"(?!;;)(?:[^\s\"']|(?<=\w)[\"'])")
 _OPTION = re.compile(
     r"--(?P<long>[A-Za-z][\w-]*)(?:=(?P<value>.*))?|-(?P<short>[A-Za-z])(?P<rest>.*)", re.DOTALL
@@ -90,7 +97,8 @@ def parse_line(line: str, takes_value: TakesValue) -> list[Call]:
             words, at = [], at + 2
         else:
             end = word_end(line, at)
-            if not words and _takes_the_rest(line[at:end]):
+            if not words and _takes_the_rest(line[at:end].removesuffix(":")):
+                end -= line[at:end].endswith(":")
                 calls.append(_with_rest(line, at, end))
                 return calls
             words.append((line[at:end], at))
@@ -149,8 +157,20 @@ def _python(line: str, at: int) -> Call:
 
 
 def _takes_the_rest(word: str) -> bool:
-    """Whether a command has the rest of the line, `;;` too: `commands`, or an abbreviation of no other."""
-    return len(word) >= len("comm") and "commands".startswith(word)
+    """Whether a command has the rest of the line, `;;` too: `alias`, `commands` or an abbreviation of no other."""
+    return word == "alias" or (len(word) >= len("comm") and "commands".startswith(word))
+
+
+def pieces(text: str) -> list[tuple[str, int]]:
+    """The words of one command as typed, quotes and all, and where each begins.  Raises CommandError."""
+    found: list[tuple[str, int]] = []
+    at = 0
+    while at < len(text):
+        end = at if text[at].isspace() else word_end(text, at)
+        if end > at:
+            found.append((text[at:end], at))
+        at = max(end, at + 1)
+    return found
 
 
 def _with_rest(line: str, at: int, end: int) -> Call:

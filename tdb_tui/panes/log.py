@@ -8,6 +8,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.style import Style
 
 from model.tokenizer import printable
+from tdb_tui.errors import Unconfirmed
 from tdb_tui.palette import ECHO, ERROR, PLAIN, WARNING
 from tdb_tui.panes.paint import Spans
 from tdb_tui.panes.pane import Pane
@@ -68,7 +69,7 @@ class Log(Pane):
 
     def answer(self, done: "Done", lines: slice = EVERY) -> None:
         """What came of a command; only some lines of it where a pane shows the rest."""
-        if done.error is not None:
+        if done.error is not None and not isinstance(done.error, Unconfirmed):
             self.write([f"*** {done.error}"], ERROR)
         if done.reply is not None:
             self.write([f"note: {warning}" for warning in done.reply.warnings], WARNING)

@@ -13,6 +13,7 @@ from tdb_tui.panes.rows import Rows
 from tdb_tui.panes.selection import Selection, Unavailable
 from tdb_tui.panes.strips import Strips
 from tdb_tui.panes.trajectory import Trajectory
+from tdb_tui.views.data import Look
 
 ORDER = ("code", "rank", "attn", "tree", "strips", "heat", "next", "edits", "stops", "displays", "log")
 "Panes as Tab goes through them."
@@ -33,9 +34,29 @@ class Moves(Desk, inherit_bindings=False):
         if self.look is None:
             self.owner.complain("the model is still loading")
             return
+        try:
+            filled = text.format_map(self._selection(self.look))
+        except Unavailable as error:
+            self.owner.complain(str(error))
+            return
+        then(filled)
+
+    def pointed(self) -> dict[str, str]:
+        """What a typed `.` stands for; nothing where nothing is selected."""
+        if self.look is None:
+            return {}
+        selection = self._selection(self.look)
+        for field in ("node", "line"):
+            try:
+                return {".": selection[field]}
+            except Unavailable:
+                continue
+        return {}
+
+    def _selection(self, look: Look) -> Selection:
         listed = self.pane(self.active)
-        selection = Selection(
-            self.look,
+        return Selection(
+            look,
             self.active,
             self.listing.selected(),
             self.ranked.cursor,
@@ -43,12 +64,6 @@ class Moves(Desk, inherit_bindings=False):
             self.upstream.selected(),
             (self.heat.node, self.heat.command),
         )
-        try:
-            filled = text.format_map(selection)
-        except Unavailable as error:
-            self.owner.complain(str(error))
-            return
-        then(filled)
 
     def _move(self, by: int) -> None:
         name = "log" if self.log_pane.reading else self.active

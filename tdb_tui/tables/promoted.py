@@ -68,6 +68,11 @@ def left_out_line(exclude: NDArray[np.bool_] | None) -> tuple[str, ...]:
     )
 
 
+def after(ends: Ends, first: int) -> Ends:
+    """Both ends without the first of each."""
+    return Ends(ends.top[first:], ends.bottom[first:])
+
+
 def ends_lines(tokenizer: Tokenizer, ends: Ends, header: Sequence[str] = ()) -> tuple[str, ...]:
     """Both ends of a list side by side, `header` above them."""
     cells = [tuple(header)] if header else []
