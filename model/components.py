@@ -1,4 +1,4 @@
-"""Parts of the model and their addresses: `L9H9`, `A9`, `M9`, `N10.1307`, `F8.2231`, `E`, `U`, `BA9`, `BM9`, `BU`.
+"""Parts of the model and their addresses: `L9H9`, `A9`, `M9`, `N10.1307`, `Fm8.2231`, `E`, `U`, `BA9`, `BM9`, `BU`.
 
 Places between the parts have addresses too: the residual stream (`resid_pre.9`), what a head computes before its
 output (`L9H9.q`, `.k`, `.v`, `.pattern`; `L9.pattern` is that of every head), layer norms' scales (`ln1_scale.9`).
@@ -23,9 +23,12 @@ class Kind(Enum):
     NEURON = "N", "neuron"
     LATENT = "F", "latent"
     ERROR = "X", "error"
+    "What a dictionary's latents and its bias leave of what it encodes."
     ATTN_BIAS = "BA", "bias"
     MLP_BIAS = "BM", "bias"
     FINAL_BIAS = "BU", "bias"
+    SAE_BIAS = "BF", "bias"
+    "What a dictionary puts out beside its latents."
     TARGET_BIAS = "BT", "bias"
     "What a traced scalar adds of its own: its layer norm's bias, its constant.  Only a row, never an address."
     UNEMBED = "U", "unembed"
@@ -74,6 +77,18 @@ WHOLE_MODEL = (
 INSIDE_HEADS = (Kind.Q, Kind.K, Kind.V, Kind.PATTERN)
 "What a head computes on the way to its output; of a whole layer where there is no index."
 RESIDUAL = (Kind.RESID_PRE, Kind.RESID_MID, Kind.RESID_POST)
+DICTIONARY = (Kind.LATENT, Kind.ERROR, Kind.SAE_BIAS)
+"Parts of a dictionary; each belongs to one, and says so by its site."
+DICTIONARY_SITES = {
+    "m": "mlp_out",
+    "p": "mlp_post",
+    "a": "attn_out",
+    "z": "z",
+    "r": "resid_pre",
+    "i": "resid_mid",
+    "o": "resid_post",
+}
+"The letter of a dictionary, and the site that it takes apart."
 SCALES = (Kind.LN1_SCALE, Kind.LN2_SCALE, Kind.LN_FINAL_SCALE)
 
 
@@ -85,7 +100,7 @@ class Component:
     | |         |  |             ||| |             | |          |            |         |
     | index     |  index         ||| index         | layer      no layer,    |         layer
     layer       layer            ||layer           bias         no index     residual stream before the layer
-                                 |site of the dictionary, where several are loaded
+                                 |which dictionary
                                  latent
     """
 
@@ -93,7 +108,7 @@ class Component:
     layer: int = 0
     index: int | None = None
     site: str = ""
-    "Which dictionary a latent or an error term belongs to: m (MLP out), p (MLP post), a (attention out), r (residual)."
+    "Which dictionary of the layer a latent, an error term or a dictionary's bias belongs to: see DICTIONARY_SITES."
 
     def __str__(self) -> str:
         match self.kind:
@@ -124,7 +139,9 @@ class Component:
                 return 2 * self.layer
             case Kind.HEAD | Kind.ATTN | Kind.ATTN_BIAS | Kind.RESID_MID | Kind.LN1_SCALE:
                 return 1 + 2 * self.layer
-            case kind if kind in INSIDE_HEADS or (kind in (Kind.LATENT, Kind.ERROR) and self.site == "a"):
+            case kind if kind in DICTIONARY:
+                return 2 * self.layer + {"r": 0, "a": 1, "z": 1, "i": 1}.get(self.site, 2)
+            case kind if kind in INSIDE_HEADS:
                 return 1 + 2 * self.layer
             case kind if kind.has_layer:
                 return 2 + 2 * self.layer

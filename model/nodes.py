@@ -7,13 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.components import Component, Kind, Node
+from model.components import DICTIONARY_SITES, Component, Kind, Node
 
 KINDS = tuple(Kind)
 NONE = -1
+MOST_LATENTS = (1 << 20) - 2
+"Of one dictionary: what has a number in `NodeTable.codes`."
 WORDS: dict[Kind, str] = {Kind.TOKEN_EMBED: "wte", Kind.POS_EMBED: "wpe"}
 "What tables call kinds that share a group with another."
 
+SITES = ("", *DICTIONARY_SITES)
+"The dictionaries that a layer may have, none first."
 GROUPS = (*(WORDS.get(kind, kind.group) for kind in KINDS), "pair", "token", "layer")
 "The words for what a row is, those of `KINDS` first."
 NUMBERS = np.array([GROUPS.index(word) for word in GROUPS])
@@ -32,12 +36,14 @@ class NodeTable:
 
     kind: NDArray[np.int8]
     "Place in `KINDS`."
+    site: NDArray[np.int8]
+    "Place in `SITES`: which dictionary it is of."
     layer: Ints
     index: Ints
     pos: Ints
     key: Ints
     act: Floats
-    "Post-softmax weight of a pair, post-GELU activation of a neuron, 1 for parts that write a vector as it is."
+    "Of a pair its weight after the softmax, of a neuron after GELU, of a latent its own; 1 for whole vectors."
     write_norm: Floats
     "L2 norm of the write, in residual-stream units; never negative."
     direct: Floats
@@ -60,7 +66,7 @@ class NodeTable:
         if self.kind[row] == NONE:
             return None
         index = None if self.index[row] == NONE else int(self.index[row])
-        return Component(KINDS[self.kind[row]], int(self.layer[row]), index)
+        return Component(KINDS[self.kind[row]], int(self.layer[row]), index, SITES[self.site[row]])
 
     def name(self, row: int, position: Callable[[int], str] = str) -> str:
         """`L9H9@14<2`; of several nodes together `L9H9@*`, `L9@*` or `@14`.  `position` writes tokens in words."""
@@ -89,7 +95,8 @@ class NodeTable:
 
     def codes(self) -> Ints:
         """One number a row, the same for the same node in any table: [row]."""
-        return _packed(self.kind.astype(np.int64), self.layer, self.index, self.pos, self.key)
+        kind, site = (each.astype(np.int64) for each in (self.kind, self.site))
+        return _packed(kind, site, self.layer, self.index, self.pos, self.key)
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> "NodeTable":
         return NodeTable(*(getattr(self, field.name)[rows] for field in fields(self)))
@@ -108,6 +115,7 @@ class NodeTable:
         total: Tensor,
         positions: Sequence[int] | None = None,
         index: int | None = None,
+        site: str = "",
     ) -> "NodeTable":
         """Rows of one layer from [index, pos] tensors; `index` names the only one, `positions` the columns."""
         count, length = total.shape
@@ -117,6 +125,7 @@ class NodeTable:
         rows = count * length
         return NodeTable(
             np.full(rows, KINDS.index(kind), dtype=np.int8),
+            np.full(rows, SITES.index(site), dtype=np.int8),
             np.full(rows, layer),
             np.repeat(np.arange(count) + first, length) if indexed else np.full(rows, NONE),
             np.tile(pos, count),
@@ -145,11 +154,42 @@ class NodeTable:
         rows = len(head)
         return NodeTable(
             np.full(rows, KINDS.index(Kind.HEAD), dtype=np.int8),
+            np.zeros(rows, dtype=np.int8),
             np.full(rows, layer),
             head,
             at[query],
             key,
             *(_floats(column)[keep] for column in (act, write_norm, direct, total)),
+        )
+
+    @staticmethod
+    def empty() -> "NodeTable":
+        """No rows."""
+        none, nothing = np.zeros(0, dtype=np.int64), np.zeros(0)
+        kind = np.zeros(0, dtype=np.int8)
+        return NodeTable(kind, kind, none, none, none, none, nothing, nothing, nothing, nothing)
+
+    @staticmethod
+    def latents(
+        site: str,
+        layer: int,
+        pos: Tensor,
+        index: Tensor,
+        act: Tensor,
+        norm: Tensor,
+        direct: Tensor,
+        total: Tensor,
+    ) -> "NodeTable":
+        """Rows of the active latents of one dictionary, from columns of equal length."""
+        rows = len(pos)
+        return NodeTable(
+            np.full(rows, KINDS.index(Kind.LATENT), dtype=np.int8),
+            np.full(rows, SITES.index(site), dtype=np.int8),
+            np.full(rows, layer),
+            index.cpu().numpy(),
+            pos.cpu().numpy(),
+            np.full(rows, NONE),
+            *(_floats(column) for column in (act, norm, direct, total)),
         )
 
 
@@ -166,14 +206,20 @@ def code_of(node: Node) -> int:
     """The number that `NodeTable.codes` gives a node."""
     part = node.component
     index, key = (NONE if each is None else each for each in (part.index, node.key))
-    return int(_packed(np.int64(KINDS.index(part.kind)), part.layer, index, node.pos, key))
+    kind, site = np.int64(KINDS.index(part.kind)), SITES.index(part.site)
+    return int(_packed(kind, site, part.layer, index, node.pos, key))
 
 
 def _packed(
-    kind: Ints | np.int64, layer: Ints | int, index: Ints | int, pos: Ints | int, key: Ints | int
+    kind: Ints | np.int64,
+    site: Ints | int,
+    layer: Ints | int,
+    index: Ints | int,
+    pos: Ints | int,
+    key: Ints | int,
 ) -> Ints:
-    code = kind + 1
-    for column, bits in ((layer, 10), (index, 20), (pos, 14), (key, 14)):
+    code = ((kind + 1) << 3) | site
+    for column, bits in ((layer, 7), (index, 20), (pos, 14), (key, 14)):
         code = (code << bits) | (column + 1)
     return np.asarray(code, dtype=np.int64)
 

@@ -56,6 +56,8 @@ class Site(Enum):
 
 
 Hook = Callable[[Site, int, Tensor], Tensor]
+Where = tuple[Site, int]
+"A site and its layer."
 
 
 def no_hook(site: Site, layer: int, x: Tensor) -> Tensor:

@@ -55,6 +55,8 @@ class Target:
     "S in this run, in its own unit; twice the score through QK, which counts it once on each side."
     raw: bool = False
     "Whether the residual stream is read as it is: no layer norm, no bias of one, no scale to hold."
+    latent: Node | None = None
+    "The latent whose pre-activation it is: then it is linear only where the run stands."
 
 
 def gradient_at(model: GPT2, trace: Trace, target: Target, read: Read) -> Tensor:
@@ -104,7 +106,7 @@ def _probe_target(model: GPT2, trace: Trace, metric: Metric) -> Target:
 def trace_target(
     model: GPT2, trace: Trace, node: Node, via: Via | None = None, of: Target | None = None
 ) -> Target:
-    """The scalar that tracing `node` asks about; `of` is what its value is for.
+    """The scalar that tracing a head, a neuron or an MLP asks about; `of` is what its value is for.
 
     Raises ValueError, one sentence, where a node cannot be traced so.
     """

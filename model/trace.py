@@ -1,13 +1,14 @@
 """One run, recorded: everything later analysis reads, in one value that never changes."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
-from model.edits.interventions import Change, Compound, Sources, Where, first_layer, flat
+from model.dictionaries import Dictionaries
+from model.edits.interventions import Change, Compound, Sources, Splice, Where, first_layer, flat
 from model.edits.paths import hook_of
 from model.gpt2 import GPT2
 from model.metrics import Metric, Reference
@@ -33,6 +34,10 @@ class Trace:
     "The edits that were made, in order, compound ones as their parts."
     acts: Mapping[Where, Tensor]
     "(site, layer) -> its tensor without the batch axis, after any edit."
+    dictionaries: Dictionaries = field(default_factory=lambda: MappingProxyType({}))
+    "Through which it can be read, by the place that each takes apart."
+    spliced: Mapping[Where, Splice] = field(default_factory=lambda: MappingProxyType({}))
+    "What edits made of the parts of those that they are of."
 
     def __getitem__(self, where: Where) -> Tensor:
         return self.acts[where]
@@ -78,7 +83,8 @@ def record(
     def run(others: Sequence[Change]) -> Trace:
         return record(model, tokens, others, sources, also=also, base=base)
 
-    made = hook_of(model, changes, sources, base, run)
+    spliced: dict[Where, Splice] = {}
+    made = hook_of(model, changes, sources, base, run, spliced)
     hook = compose(also, made, recorder(acts, sites))
     first = -1 if base is None else shared_layers(base, tokens, changes, model.config.n_layer)
     if base is None or first < 0:
@@ -86,10 +92,12 @@ def record(
         resid = model.embed(ids, hook)
     else:
         acts |= {(site, layer): x for (site, layer), x in base.acts.items() if _before(site, layer, first)}
+        spliced |= {at: parts for at, parts in base.spliced.items() if _before(*at, first)}
         resid = entering(base, first)
     resid = model.layers(resid, hook, first=max(first, 0))
     model.final_norm(resid, hook)
-    return Trace(tuple(tokens), changes, MappingProxyType(acts))
+    found = MappingProxyType(acts), sources.dictionaries, MappingProxyType(spliced)
+    return Trace(tuple(tokens), changes, *found)
 
 
 def shared_layers(base: Trace, tokens: Sequence[int], changes: Sequence[Change], n_layer: int) -> int:

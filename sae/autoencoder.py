@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.edits.sources import Where
-from sae.nonlinearities import JumpRelu, Nonlinearity, Relu, TopK, activate
+from model.sites import Where
+from sae.nonlinearities import JumpRelu, Nonlinearity, Relu, TopK, activate, some_of
 from sae.normalization import Normalization, scales
 
 
@@ -75,9 +75,18 @@ class Autoencoder:
             return linear(self.normalized(x), self.w_enc, self.b_enc)
         return linear(self.normalized(x), self.w_enc[:, latents], self.b_enc[latents])
 
-    def encode(self, x: Tensor) -> Tensor:
-        """x [..., d_in] -> latents [..., latent], dense."""
-        return activate(self.nonlinearity, self.pre_activations(x))
+    def direction(self, x: Tensor, latent: int) -> Tensor:
+        """d pre-activation / d x, the input's scale held: x [..., d_in] -> [..., d_in]."""
+        found = self.w_enc[:, latent] / scales(self.normalization, x).divisor
+        centred = self.normalization in (Normalization.CENTRE, Normalization.LAYER_NORM)
+        return found - found.mean(-1, keepdim=True) if centred else found
+
+    def encode(self, x: Tensor, latents: Tensor | None = None) -> Tensor:
+        """x [..., d_in] -> latents [..., latent], dense; `latents` alone where given."""
+        if latents is None or isinstance(self.nonlinearity, TopK):
+            every = activate(self.nonlinearity, self.pre_activations(x))
+            return every if latents is None else every[..., latents]
+        return activate(some_of(self.nonlinearity, latents), self.pre_activations(x, latents))
 
     def decode(self, latents: Tensor, x: Tensor | None = None) -> Tensor:
         """Latents [..., latent] -> [..., d_out].  `x`, the input, is needed where the output depends on it."""
@@ -87,6 +96,10 @@ class Autoencoder:
                 raise ValueError("this dictionary's output depends on its input, not on its latents alone")
             return out
         return self.put_out(out, x)
+
+    def beside(self, x: Tensor) -> Tensor:
+        """What is put out for input x beside the latents' writes: [..., d_out]."""
+        return self.put_out(self.b_dec.expand(*x.shape[:-1], -1), x)
 
     def put_out(self, decoded: Tensor, x: Tensor) -> Tensor:
         """A decoded vector as it is written for input x: [..., d_out]."""

@@ -56,3 +56,8 @@ def activate(nonlinearity: Nonlinearity, pre: Tensor) -> Tensor:
             return pre.relu() * (pre > threshold)
         case JumpRelu(threshold):
             return pre.relu() * (pre > threshold)
+
+
+def some_of(nonlinearity: Nonlinearity, latents: Tensor) -> Nonlinearity:
+    """The same for some latents alone; not for TopK, which compares all of them."""
+    return JumpRelu(nonlinearity.threshold[latents]) if isinstance(nonlinearity, JumpRelu) else nonlinearity

@@ -43,4 +43,5 @@ def scales(normalization: Normalization, x: Tensor) -> Scales:
             return Scales(mean, std + EPS, std)
         case Normalization.UNIT_NORM:
             rms = x.norm(dim=-1, keepdim=True) / math.sqrt(x.shape[-1])
+            rms = torch.where(rms > 0, rms, torch.ones_like(rms))  # a token of zeros, ablated say, stays one
             return Scales(zero, rms, rms)

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from model.components import Component
 from model.edits.interventions import Sources
 from model.effects.attribution import Gradients, Treatment
+from model.frames import frame_target
 from model.gpt2 import GPT2
 from model.lens import Lens, lens, read
 from model.measured.scorers import Scorer, metric_scorer, target_scorer
 from model.metrics import Metric
 from model.sites import Hook, Site
-from model.targets import metric_target, trace_target
+from model.targets import metric_target
 from model.trace import Trace, logits_at, metric_value
 from tdb_tui.asked import Asked
 from tdb_tui.effects import Effect, Run
@@ -68,7 +69,7 @@ class Reading:
             moved = self._metric_at if movable else None
             return Asked(self._run, target, scorer, self._treatment, moved, _known=known)
         last = frames[-1]
-        target = trace_target(self.model, self.trace, last.node, last.via, self.asked(frames[:-1]).target)
+        target = frame_target(self.model, self.trace, last.node, last.via, self.asked(frames[:-1]).target)
         scorer = target_scorer(self.model, target)
         return Asked(self._run, target, scorer, self._treatment, moved=None, _known=known)
 

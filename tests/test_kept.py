@@ -117,10 +117,10 @@ def test_a_run_of_another_model_or_version_is_refused(session: Session, tmp_path
     do(session, "keep it.run")
     rewrite(Path("it.run"), schema="tdb-run/9")
     assert (
-        message_of(session, "compare against it.run") == "it.run is tdb-run/9: this version reads tdb-run/1"
+        message_of(session, "compare against it.run") == "it.run is tdb-run/9: this version reads tdb-run/2"
     )
     rewrite(Path("it.run"), schema=None)
-    assert message_of(session, "compare against it.run").endswith('missing "schema" (expected "tdb-run/1")')
+    assert message_of(session, "compare against it.run").endswith('missing "schema" (expected "tdb-run/2")')
 
 
 @pytest.mark.parametrize(

@@ -287,7 +287,8 @@ def test_rows_are_joined_as_a_search_would(seed: int) -> None:
         ]
         columns = [np.array(column) for column in zip(*rows, strict=True)]
         floats = [np.array([rng.random() for _ in rows]) for _ in range(4)]
-        table = NodeTable(columns[0].astype(np.int8), *columns[1:], *floats)
+        site = np.zeros(len(rows), dtype=np.int8)
+        table = NodeTable(columns[0].astype(np.int8), site, *columns[1:], *floats)
         sides.append(Side("x", place(("a",) * length), 0.0, table, np.full(len(rows), np.nan)))
         keys.append(rows)
     there: dict[object, list[int]] = defaultdict(list)

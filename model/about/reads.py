@@ -11,9 +11,10 @@ from torch import Tensor
 
 from model.components import Kind, Node
 from model.effects.writes import write_of
+from model.frames import frame_target
 from model.gpt2 import GPT2, wide
 from model.sites import Site
-from model.targets import Target, Via, gradient_at, trace_target
+from model.targets import Target, Via, gradient_at
 from model.tokenizer import Tokenizer
 from model.trace import Trace
 
@@ -75,7 +76,7 @@ def driving(
     query's, the key's or both (`via`: Q, K, QK, where None is QK); a value and an MLP need what they are for (`of`).
     Raises ValueError, one sentence, where a node cannot be traced so.
     """
-    target = trace_target(model, trace, node, via, of)
+    target = frame_target(model, trace, node, via, of)
     embedding = wide(model.wte.weight)
     return tuple(
         TokenRead(read.pos, _float64(embedding @ gradient_at(model, trace, target, read)))

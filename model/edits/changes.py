@@ -74,7 +74,8 @@ class Ablate:
 
     Heads are edited at `z` (their value bias included), a head's pair at its attention weight (the row is not
     renormalised, but by `cut`), neurons after the nonlinearity, attention and MLP at their whole output, bias
-    included, other places where their name says.
+    included, latents where their dictionary writes, what it leaves over being kept, other places where their name
+    says.
     """
 
     component: Component
@@ -164,7 +165,7 @@ class Way(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Steer:
-    """Add `amount` times a direction, or add to, set or clamp a single number (a neuron, a pair's attention)."""
+    """Add `amount` times a direction, or add to, set or clamp a single number: a neuron, a latent, a pair's weight."""
 
     component: Component
     span: Span | None = None
@@ -178,7 +179,7 @@ class Steer:
     "The upper bound of a clamp."
 
     def __post_init__(self) -> None:
-        single = self.component.kind is Kind.NEURON or self.key is not None
+        single = self.component.kind in (Kind.NEURON, Kind.LATENT) or self.key is not None
         if (self.direction is None) != single or (single is False and self.way is not Way.ADD):
             raise ChangeError(
                 f"{self.place} is one number: give numbers, not a direction"

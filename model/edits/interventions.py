@@ -4,15 +4,18 @@ The changes are frozen values (`changes.py`, `compounds.py`), their values come 
 what each does to a tensor is in `edits.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 
 from torch import Tensor
 
-from model.components import Component, Kind
+from model.components import DICTIONARY, RESIDUAL, Component, Kind
+from model.dictionaries import place_of
 from model.edits.changes import Ablate, Change, ChangeError, Freeze, Mode, Patch, Span, Steer, Way, place
 from model.edits.compounds import AllBut, Compound, flat, runs, text_of
 from model.edits.made import Make, drawn, edit
 from model.edits.sources import Recorded, Reference, Sources, Where
+from model.edits.splices import Splice, splice
 from model.sites import Hook, Site
 
 __all__ = [
@@ -29,6 +32,7 @@ __all__ = [
     "Reference",
     "Sources",
     "Span",
+    "Splice",
     "Steer",
     "Way",
     "Where",
@@ -38,6 +42,7 @@ __all__ = [
     "first_layer",
     "flat",
     "place",
+    "place_of_stream",
     "runs",
     "site_of",
     "text_of",
@@ -73,6 +78,8 @@ SITES = {
 
 def where(component: Component, key: int | None = None) -> Where:
     """The site and layer at which a component is edited.  Raises ValueError for parts that put nothing out."""
+    if component.kind in DICTIONARY and component.site:
+        return place_of(component)
     if component.kind not in SITES:
         raise ValueError(f"{component} puts nothing out that could be replaced")
     site = Site.PATTERN if key is not None else SITES[component.kind]
@@ -94,7 +101,7 @@ def first_layer(change: Change, n_layer: int) -> int:
     match part.kind:
         case Kind.EMBED | Kind.TOKEN_EMBED | Kind.POS_EMBED:
             return -1
-        case Kind.RESID_PRE if part.layer == 0:
+        case _ if part.layer == 0 and place_of_stream(part) is Kind.RESID_PRE:
             return -1  # the embedding's own place, so that edits of both keep their order
         case Kind.FINAL_BIAS | Kind.LN_FINAL_SCALE:
             return n_layer
@@ -102,22 +109,38 @@ def first_layer(change: Change, n_layer: int) -> int:
             return part.layer
 
 
-def as_hook(changes: Sequence[Change | Compound], sources: Sources = Sources()) -> Hook:
+def place_of_stream(part: Component) -> Kind | None:
+    """Which place of the residual stream a part is, or is of as a dictionary's part; None for others."""
+    if part.kind in DICTIONARY:
+        return {"r": Kind.RESID_PRE, "i": Kind.RESID_MID, "o": Kind.RESID_POST}.get(part.site)
+    return part.kind if part.kind in RESIDUAL else None
+
+
+def as_hook(
+    changes: Sequence[Change | Compound],
+    sources: Sources = Sources(),
+    into: dict[Where, Splice] | None = None,
+) -> Hook:
     """The hook that makes `changes` in order, the same way in every row of the batch.
 
-    Raises ChangeError where a change has no source, or does not fit it.
+    `into` takes what edits made of dictionaries' parts.  Raises ChangeError where a change has no source, or does not
+    fit it, and ValueError for a dictionary that is not loaded.
     """
-    made: dict[Where, list[Make]] = {}
+    grouped: dict[Where, list[SINGLE]] = {}
     for change in flat(changes):
         if not isinstance(change, SINGLE):
             raise ValueError(f"'{change}' is of more than one place: `paths.hook_of` makes it")
-        at = site_of(change)
-        made.setdefault(at, []).append(edit(change, at, sources))
+        grouped.setdefault(site_of(change), []).append(change)
+    read: dict[Where, Tensor] = {}
+    made = {at: list(_makes(at, here, sources, read, into)) for at, here in grouped.items()}
+    encoded = {sources.dictionaries[at].reads for at in made if at in sources.dictionaries}
 
     def hook(site: Site, layer: int, x: Tensor) -> Tensor:
         makes = made.get((site, layer), ())
         for make in makes:
             x = make(x)
+        if (site, layer) in encoded:
+            read[site, layer] = x
         # a span may hold queries before the key, and those cannot see it
         return x.tril() if makes and site is Site.PATTERN else x
 
@@ -140,3 +163,18 @@ def by_row(rows: Sequence[Sequence[Change]], sources: Sources = Sources()) -> Ho
         return x
 
     return hook
+
+
+def _makes(
+    at: Where,
+    changes: Sequence[SINGLE],
+    sources: Sources,
+    read: Mapping[Where, Tensor],
+    into: dict[Where, Splice] | None,
+) -> Iterator[Make]:
+    """One after the other at one site; a dictionary's that follow each other together."""
+    for spliced, group in groupby(changes, lambda change: change.component.kind in DICTIONARY):
+        if spliced:
+            yield splice(list(group), at, sources, lambda: read[sources.dictionaries[at].reads], into)
+        else:
+            yield from (edit(change, at, sources) for change in group)

@@ -19,7 +19,10 @@ AXIS = -2
 "The position axis of every site's tensor; of attention, the query's."
 
 
-def edit(change: Ablate | Patch | Freeze | Steer, at: Where, sources: Sources) -> Make:
+def edit(
+    change: Ablate | Patch | Freeze | Steer, at: Where, sources: Sources, named: Component | None = None
+) -> Make:
+    """`named` is the part that noise is drawn for, where the change's own stands for it."""
     part, span, key = change.component, change.span, change.key
     match change:
         case Patch():
@@ -40,7 +43,9 @@ def edit(change: Ablate | Patch | Freeze | Steer, at: Where, sources: Sources) -
             rows = span or Span(0, new.shape[-1 if new.ndim == 1 else -2] - 1)
             return lambda x: _put(x, part, rows, key, new)
         case Ablate(mode=Mode.NOISE):
-            return lambda x: _put(x, part, span, key, x[_index(part, span, key)] + _noise(x, change))
+            return lambda x: _put(
+                x, part, span, key, x[_index(part, span, key)] + _noise(x, change, named or part)
+            )
         case Ablate(mode=Mode.SCALE):
             return lambda x: _put(x, part, span, key, x[_index(part, span, key)] * change.amount)
         case Ablate():
@@ -130,12 +135,12 @@ def _resampled(change: Ablate, at: Where, references: Sequence[Reference]) -> Te
     return _rows(chosen.run()[at], change.component, rows, key)
 
 
-def _noise(x: Tensor, change: Ablate) -> Tensor:
+def _noise(x: Tensor, change: Ablate, named: Component) -> Tensor:
     """What is added to a component's values in x, the same to every row of the batch."""
     part, key = change.component, change.key
     span = change.span or Span(0, x.shape[AXIS] - 1)
     if part.kind is Kind.NEURON:
-        found = gaussian(change.seed, str(part), span.first, len(span), 1)[:, 0]
+        found = gaussian(change.seed, str(named), span.first, len(span), 1)[:, 0]
     elif part.kind.has_heads:
         kind = part.kind if key is None else Kind.PATTERN  # a pair's is its row's
         heads = range(x.shape[1]) if part.index is None else (part.index,)
@@ -144,7 +149,7 @@ def _noise(x: Tensor, change: Ablate) -> Tensor:
         found = torch.stack(rows) if part.index is None else rows[0]
         found = found if key is None else found[..., key]
     else:
-        found = gaussian(change.seed, str(part), span.first, len(span), x.shape[-1])
+        found = gaussian(change.seed, str(named), span.first, len(span), x.shape[-1])
     return (change.amount * found).to(x)
 
 

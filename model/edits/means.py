@@ -1,7 +1,7 @@
 """Means over reference prompts, whose tokens are matched with those of the prompt that they stand in for."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from model.edits.changes import ChangeError
 from model.edits.interventions import Reference, Where
 from model.edits.made import AXIS
+from model.edits.sources import View
 from model.gpt2 import wide
 from model.sites import Site
 from model.trace import Trace
@@ -64,6 +65,19 @@ class MeanActs:
                 "attention has a mean only over prompts as long as this one, position by position"
             )
         return self._means[where]
+
+    def through(self, view: View) -> "MeanActs":
+        """Means, over the same runs, of what each shows through a view."""
+
+        def seen(run: Callable[[], Trace]) -> Callable[[], Trace]:
+            def made() -> Trace:
+                trace = run()
+                return replace(trace, acts=view(trace))
+
+            return made
+
+        references = [replace(each, run=seen(each.run)) for each in self.references]
+        return MeanActs(references, self.pooled, self.skip, self.none)
 
     @property
     def nbytes(self) -> int:

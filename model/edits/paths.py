@@ -19,7 +19,7 @@ from model.edits.changes import Change, Span
 from model.edits.compounds import Compound, flat
 from model.edits.edge_tables import in_stream
 from model.edits.edges import NODE_CHANGES, EdgeChange, EdgeKeep
-from model.edits.interventions import Sources, Where, as_hook, where
+from model.edits.interventions import Sources, Splice, Where, as_hook, where
 from model.edits.links import reading_line
 from model.edits.path_edits import Meaning, PathPatch
 from model.edits.wiring import Given, Seen, Wiring
@@ -41,19 +41,21 @@ def hook_of(
     sources: Sources = Sources(),
     seen: "Trace | None" = None,
     run: Run | None = None,
+    into: dict[Where, Splice] | None = None,
 ) -> Hook:
     """The hook that makes every change, edges and paths too.
 
     `seen` has the same changes before where a pass is to begin; `run` records run A of the paths, which without it are
-    held as `seen` has them, a run of all the changes.  Raises ValueError as `as_hook` does.
+    held as `seen` has them, a run of all the changes.  `into` takes what edits made of dictionaries' parts.  Raises
+    ValueError as `as_hook` does.
     """
     every = flat(changes)
     paths = [change for change in every if isinstance(change, PathPatch)]
     edges = [change for change in every if isinstance(change, EdgeChange | EdgeKeep)]
     if not paths and not edges:
-        return as_hook(every, sources)
+        return as_hook(every, sources, into)
     plain = [change for change in every if not isinstance(change, PathPatch | EdgeChange | EdgeKeep)]
-    hook = Wiring(model, edges, plain, sources, None if seen is None else rows_of(seen))
+    hook = Wiring(model, edges, plain, sources, None if seen is None else rows_of(seen), into=into)
     if paths and run is not None:
         hook.held = given(Batch.of(model, run((*plain, *edges)), sources), paths)
     elif paths and seen is not None:

@@ -3,20 +3,27 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from model.dictionaries import Dictionaries, Recorded
 from model.edits.changes import Span
-from model.sites import Site
+from model.sites import Where
 
-Where = tuple[Site, int]
+__all__ = ["Means", "Recorded", "Reference", "Sources", "Where"]
+
+View = Callable[[Recorded], Mapping[Where, Tensor]]
+"Something else that runs have at places, computed from what is recorded of each: latents, an error term."
 
 
-class Recorded(Protocol):
-    """A run's activations, or their mean over runs, without the batch axis."""
+@runtime_checkable
+class Means(Recorded, Protocol):
+    """Mean activations that know the runs they are over."""
 
-    def __getitem__(self, where: Where, /) -> Tensor: ...
+    def through(self, view: View) -> "Means":
+        """Means, over the same runs, of what each shows through a view."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,3 +55,5 @@ class Sources:
     "Runs of the prompt set's examples, by number, to patch from."
     references: Sequence[Reference] = ()
     "What resampling draws from."
+    dictionaries: Dictionaries = field(default_factory=lambda: MappingProxyType({}))
+    "Those that are loaded: what edits of latents and error terms are edits of."

@@ -19,7 +19,7 @@ from model.components import Component, Kind
 from model.edits.changes import Change, Span
 from model.edits.edge_tables import Reads, cuts_of, left_by, tables, tails_of
 from model.edits.edges import NODE_CHANGES, EdgeChange, EdgeKeep
-from model.edits.interventions import Sources, Where, as_hook, by_row, where
+from model.edits.interventions import Sources, Splice, Where, as_hook, by_row, where
 from model.edits.links import INPUTS, WHOLES, reading_line
 from model.gpt2 import GPT2, LayerNorm, wide
 from model.sites import Site, compose
@@ -65,9 +65,11 @@ class Wiring:
     "Readers whose input does not come from the stream."
     own: Sequence[Sequence[Change]] = ()
     "Each row's further changes, of single sites; none where rows are alike."
+    into: dict[Where, Splice] | None = None
+    "Takes what edits made of dictionaries' parts."
 
     def __post_init__(self) -> None:
-        self.inner = as_hook(self.plain, self.sources)
+        self.inner = as_hook(self.plain, self.sources, self.into)
         if self.own:
             self.inner = compose(self.inner, by_row(self.own, self.sources))
         cuts = [cuts_of((*self.plain, *own)) for own in self.own or [()]]

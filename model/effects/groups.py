@@ -16,8 +16,8 @@ from model.edits.interventions import Span
 from model.nodes import KINDS, NONE, Ints, NodeTable
 
 KEYS: Mapping[str, Callable[[NodeTable], Ints]] = {
-    "component": lambda table: _packed(table.kind, table.layer, table.index),
-    "layer": lambda table: _packed(np.where(_layerless(table), table.kind, NONE), table.layer),
+    "component": lambda table: _packed(table.kind, table.site, table.layer, table.index),
+    "layer": lambda table: _packed(np.where(_layerless(table), table.kind, NONE), 0, table.layer),
     "token": lambda table: table.pos,
 }
 "What the rows of a group share, as one number."
@@ -81,8 +81,10 @@ def grouped(table: NodeTable, by: str) -> Groups:
     rows, ends = np.argsort(group, kind="stable"), np.cumsum(count)
     heads = rows[ends - count]
     none, unknown = np.full(len(count), NONE), np.full(len(count), np.nan)
+    site = np.zeros(len(count), dtype=np.int8)
     if by == "component":
         kind, layer, index = table.kind[heads], table.layer[heads], table.index[heads]
+        site = table.site[heads]
     elif by == "layer":
         kind, layer, index = (
             np.where(_layerless(table)[heads], table.kind[heads], NONE),
@@ -93,12 +95,14 @@ def grouped(table: NodeTable, by: str) -> Groups:
         kind, layer, index = none, none, none
     pos = _shared(table.pos[rows], ends - count)
     sums = (np.bincount(group, each, len(count)).astype(np.float64) for each in (table.direct, table.total))
-    summed = NodeTable(kind.astype(np.int8), layer, index, pos, none, unknown, unknown, *sums)
+    summed = NodeTable(kind.astype(np.int8), site, layer, index, pos, none, unknown, unknown, *sums)
     return Groups(summed, count, table, rows, ends)
 
 
-def _packed(kind: NDArray[np.integer], layer: Ints, index: Ints | int = 0) -> Ints:
-    return ((kind.astype(np.int64) + 1) << 40) | (layer << 30) | (index + 1)
+def _packed(
+    kind: NDArray[np.integer], site: NDArray[np.integer] | int, layer: Ints, index: Ints | int = 0
+) -> Ints:
+    return ((kind.astype(np.int64) + 1) << 43) | (np.int64(site) << 40) | (layer << 30) | (index + 1)
 
 
 def _layerless(table: NodeTable) -> NDArray[np.bool_]:

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from model.components import RESIDUAL, Component, Kind
-from model.edits.interventions import SINGLE, Change
+from model.components import DICTIONARY, RESIDUAL, Component, Kind
+from model.edits.interventions import SINGLE, Change, place_of_stream
 from model.gpt2 import GPT2, wide
 from model.sites import Site
 from model.trace import Trace
@@ -33,19 +33,32 @@ def overwritten(trace: Trace, kind: Kind, layer: int) -> Tensor:
 
 
 def edited_part(trace: Trace, change: Change) -> Component:
-    """What a change edits; of edges and paths into the unembedding, the stream that leaves the last layer."""
+    """What a change edits; of edges and paths into the unembedding, the stream that leaves the last layer.
+
+    An edit of a dictionary's part edits what that takes apart.
+    """
     if isinstance(change, SINGLE) or not change.ends:
-        return change.component
+        return taken_apart(change.component)
     return Component(Kind.RESID_POST, max(layer for _, layer in trace.acts))
+
+
+def taken_apart(part: Component) -> Component:
+    """What a dictionary's part is a part of: a whole sub-layer's output, all neurons, the stream; others themselves."""
+    if part.kind not in DICTIONARY:
+        return part
+    kinds = {"m": Kind.MLP, "p": Kind.NEURON, "a": Kind.ATTN, "z": Kind.HEAD}
+    kind = place_of_stream(part) or kinds[part.site]
+    return Component(kind, part.layer)
 
 
 def live_heads(trace: Trace, layer: int, n_head: int) -> Tensor:
     """Where a head's output is still pattern x values, no edit having replaced it: bool [head, pos]."""
     live = torch.ones(n_head, len(trace.tokens), dtype=torch.bool, device=trace[Site.Z, layer].device)
     for change in trace.changes:
-        part = change.component
+        part = edited_part(trace, change)
         if part.kind is Kind.HEAD and part.layer == layer and change.key is None:
-            live[part.index, slice(None) if change.span is None else change.span.slice] = False
+            heads = slice(None) if part.index is None else part.index
+            live[heads, slice(None) if change.span is None else change.span.slice] = False
     return live
 
 

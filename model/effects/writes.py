@@ -5,11 +5,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.components import RESIDUAL, Kind, Node
+from model.components import DICTIONARY, RESIDUAL, Kind, Node
+from model.dictionaries import place_of
 from model.edits.interventions import where
-from model.effects.attribution import Gradients, is_upstream, overwritten
+from model.effects.attribution import Gradients, overwritten
+from model.effects.latents import after
 from model.effects.sublayers import added_by_edits, stream_edits
 from model.gpt2 import GPT2, wide
+from model.latents import latent_value, part_write
 from model.lines import written_on
 from model.sites import Site
 from model.trace import Trace
@@ -32,6 +35,8 @@ def write_of(model: GPT2, trace: Trace, node: Node) -> Tensor:
     A place of the stream adds what edits of it do.  Raises ValueError for parts that put nothing out.
     """
     part, pos = node.component, node.pos
+    if part.kind in DICTIONARY:
+        return part_write(model, trace, part, pos)
     where(part)  # refuses parts that put nothing out
     if part.kind in RESIDUAL and part in stream_edits(trace):
         return added_by_edits(trace, part)[pos] * overwritten(trace, part.kind, part.layer)[pos]
@@ -67,6 +72,8 @@ def effects_of(model: GPT2, trace: Trace, by: Gradients, node: Node) -> Effects:
     act = 1.0
     if part.kind is Kind.NEURON:
         act = float(trace[Site.MLP_POST, part.layer][pos, part.index])
+    elif part.kind is Kind.LATENT:
+        act = latent_value(trace, part, pos)
     elif node.key is not None:
         act = float(trace[Site.PATTERN, part.layer][part.index, pos, node.key])
     if not reaches(trace, node):
@@ -75,7 +82,7 @@ def effects_of(model: GPT2, trace: Trace, by: Gradients, node: Node) -> Effects:
         final = by.target.line == 2 * model.config.n_layer + 1
         effect = sum(float(write @ read.normed) for read in by.target.reads if final and read.pos == pos)
         return Effects(act, float(write.norm()), effect, effect)
-    direct = float(write @ by.direct[pos]) if is_upstream(by, part.kind, part.layer) else 0.0
+    direct = float(write @ by.direct[pos]) if written_on(part) < by.target.line else 0.0
     return Effects(act, float(write.norm()), direct, float(write @ _after(by, node)))
 
 
@@ -83,6 +90,8 @@ def _after(by: Gradients, node: Node) -> Tensor:
     """The gradient by the residual right after the node's own sub-layer: [d_model]."""
     part = node.component
     match part.kind:
+        case kind if kind in DICTIONARY:
+            return after(by, place_of(part))[node.pos]
         case Kind.EMBED | Kind.TOKEN_EMBED | Kind.POS_EMBED:
             return by.embed[node.pos]
         case kind if kind in RESIDUAL:
@@ -102,6 +111,8 @@ def reaches(trace: Trace, node: Node) -> bool:
         Kind.NEURON: Kind.MLP,
         Kind.MLP_BIAS: Kind.MLP,
     }.get(part.kind)
+    if part.kind in DICTIONARY:
+        whole = {"p": Kind.MLP, "z": Kind.ATTN}.get(part.site)
     if whole is not None:
         return not bool(overwritten(trace, whole, part.layer)[node.pos])
     return True

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from model.components import SCALES, Kind
+from model.components import DICTIONARY, SCALES, Kind
+from model.dictionaries import recorded_at
 from model.edits.interventions import SINGLE, Change, Compound, Sources, Where, as_hook, flat, site_of
 from model.effects.attribution import head_matrices
 from model.gpt2 import GPT2, wide
@@ -133,10 +134,16 @@ def pushed(model: GPT2, trace: Trace, changes: Sequence[Change], first: int, sou
     at = site_of(changes[0])
     site, layer = at
     recorded = trace[at][None]
-    diff = wide(as_hook(changes, sources)(site, layer, recorded) - recorded)[0]
+    hook = as_hook(changes, sources)
+    read = trace.dictionaries[at].reads if at in trace.dictionaries else at
+    if read != at:
+        hook(*read, (trace[read] if read in trace.acts else recorded_at(trace, read))[None])
+    diff = wide(hook(site, layer, recorded) - recorded)[0]
     indices = {change.component.index for change in changes}
-    every = None in indices and site in (Site.Z, Site.PATTERN, *READ)
-    parts = range(len(diff)) if every else sorted(index or 0 for index in indices)
+    spliced = any(change.component.kind in DICTIONARY for change in changes)
+    every = spliced or (None in indices and site in (Site.Z, Site.PATTERN, *READ))
+    count = diff.shape[-1 if site is Site.MLP_POST else 0]
+    parts = range(count) if every else sorted(index or 0 for index in indices)
     match site:
         case Site.PATTERN:
             w_o, values = head_matrices(model)[layer], wide(trace[Site.V, layer])
@@ -181,8 +188,15 @@ def _is_a_push(job: Job, trace: Trace) -> bool:
     if not all(isinstance(change, SINGLE) for change in (*job.changes, *trace.changes)):
         return False
     sites = {_pushes(change) for change in job.changes}
+    if _splices(job.changes) & _splices(trace.changes):
+        return False  # all edits of a dictionary are made of one encoding
     own = {_pushes(change) for change in trace.changes if _line(change) == job.line}
     return len(sites) == 1 and None not in sites and own <= sites
+
+
+def _splices(changes: Sequence[Change]) -> set[Where]:
+    """Where parts of dictionaries are edited."""
+    return {site_of(change) for change in changes if change.component.kind in DICTIONARY}
 
 
 def _pushes(change: Change) -> Where | None:

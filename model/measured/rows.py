@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from model.components import SCALES, Kind
+from model.components import DICTIONARY, SCALES, Kind
 from model.edits.edges import EdgeChange, EdgeKeep
 from model.edits.interventions import SINGLE, Change, Sources, Where, as_hook, first_layer, site_of
 from model.edits.links import reading_line
@@ -32,9 +32,12 @@ Row = tuple[int, tuple[Change, ...]]
 
 
 def can_be_rows(changes: Sequence[Change]) -> bool:
-    """Whether each is of one site, and none of what the target may read through: such runs begin late anyway."""
+    """Whether each is of one site, and none of what the target may read through: such runs begin late anyway.
+
+    Edits of a dictionary are made together with the run's own of it.
+    """
     return all(
-        isinstance(change, SINGLE) and change.component.kind not in (Kind.FINAL_BIAS, *SCALES)
+        isinstance(change, SINGLE) and change.component.kind not in (Kind.FINAL_BIAS, *SCALES, *DICTIONARY)
         for change in changes
     )
 

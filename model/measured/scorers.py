@@ -8,6 +8,7 @@ from torch import Tensor
 
 from model.gpt2 import GPT2, wide
 from model.held import held_scale
+from model.latent_frames import edited_inside, pre_activation
 from model.lens import read
 from model.lines import norm_before
 from model.measured.suffix import Goal, after_line
@@ -51,10 +52,16 @@ def metric_scorer(model: GPT2, metric: Metric) -> Scorer:
 
 
 def target_scorer(model: GPT2, target: Target) -> Scorer:
-    """A frame: its layer norm live, what it holds (the other side of a score, the attention of a value) held."""
+    """A frame: its layer norm live, what it holds (the other side of a score, the attention of a value) held.
+
+    Of a latent all is live, unless edits inside of its sub-layer are in force: then what is linear of it.
+    """
+    latent = target.latent
     norm = norm_before(model, target.line)
 
     def score(resid: Tensor, trace: Trace) -> Tensor:
+        if latent is not None and not edited_inside(trace, latent):
+            return pre_activation(model, trace, latent, resid)
         total = torch.full((len(resid),), target.constant, dtype=wide(resid).dtype, device=resid.device)
         for at, each in enumerate(target.reads):
             x = wide(resid[:, at])

@@ -20,7 +20,7 @@ from model.effects.attribution import (
 )
 from model.gpt2 import GPT2, Config
 from model.metrics import Metric
-from model.nodes import KINDS, NONE, Floats, Ints, NodeTable, joined
+from model.nodes import KINDS, MOST_LATENTS, NONE, SITES, Floats, Ints, NodeTable, joined
 from model.sets.prompts import OTHER, Encoded, metric_of, roles_of
 from model.sets.statistics import Summary, summary
 from model.sites import Hook, no_hook
@@ -179,7 +179,7 @@ def _check_size(size: int, limit: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """One number for each (kind, layer, index, role, key's role), and back."""
+    """One number for each (kind, dictionary, layer, index, role, key's role), and back."""
 
     roles: tuple[str, ...]
     named: int
@@ -197,20 +197,27 @@ class _Grid:
         role, key = role_at[table.pos], role_at[table.key]
         kept: NDArray[np.bool_] = (role != NONE) & ((key != NONE) | (table.key == NONE))
         table, role, key = table.take(kept), role[kept], key[kept]
-        where = table.kind.astype(np.int64), table.layer, table.index + 1, role, key + 1
+        where = (
+            table.kind.astype(np.int64),
+            table.site.astype(np.int64),
+            table.layer,
+            table.index + 1,
+            role,
+            key + 1,
+        )
         codes, row = np.unique(np.ravel_multi_index(where, self.shape), return_inverse=True)
         sums = [np.bincount(row, getattr(table, measure), len(codes)) for measure in MEASURES]
         return codes.astype(np.int64), np.stack(sums).astype(np.float64, copy=False)
 
     def nodes(self, codes: Ints, means: Sequence[Floats]) -> NodeTable:
-        kind, layer, index, role, key = np.unravel_index(codes, self.shape)
-        return NodeTable(kind.astype(np.int8), layer, index - 1, role, key - 1, *means)
+        kind, site, layer, index, role, key = np.unravel_index(codes, self.shape)
+        return NodeTable(kind.astype(np.int8), site.astype(np.int8), layer, index - 1, role, key - 1, *means)
 
 
 def _grid(config: Config, roles: tuple[str, ...], others: Others) -> _Grid:
     shown = (*roles, OTHER) if others is Others.POOL else roles
-    width = max(config.n_head, config.d_mlp)
-    shape = len(KINDS), config.n_layer, width + 1, len(shown), len(shown) + 1
+    width = max(config.n_head, config.d_mlp, MOST_LATENTS)
+    shape = len(KINDS), len(SITES), config.n_layer, width + 1, len(shown), len(shown) + 1
     return _Grid(shown, len(roles), shape)
 
 

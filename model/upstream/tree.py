@@ -1,7 +1,7 @@
 """What a target was made of, and that of what: a tree of nodes, each traced in turn.
 
 Every branch is a node and its effect on the root: its write times the gradient that comes back along the branches
-below it, layer norms' scales held.  It opens into what its own frame of tracing reads (`targets.trace_target`):
+below it, layer norms' scales held.  It opens into what its own frame of tracing reads (`frames.frame_target`):
 an MLP's or a neuron's pre-activation; a head's query, key or value, whichever its upstream nodes move most.
 Embeddings, biases' places and edited parts end a branch.  No pass is run: the recorded run has all that is needed.
 """
@@ -17,11 +17,12 @@ from torch.nn import functional as F
 from model.components import Component, Kind, Node
 from model.edits.interventions import Change
 from model.effects.attribution import overwritten
+from model.frames import frame_target
 from model.gpt2 import GPT2, wide
 from model.lines import residual_site
 from model.nodes import Floats
 from model.sites import Hook, Site, no_hook
-from model.targets import Target, Via, gradient_at, trace_target
+from model.targets import Target, Via, gradient_at
 from model.trace import Trace
 from model.upstream.branches import Branch
 
@@ -137,14 +138,14 @@ def _frames(
     part = node.component
     match part.kind:
         case Kind.MLP if not overwritten(trace, Kind.MLP, part.layer)[node.pos]:
-            yield None, trace_target(model, trace, node, None, frame), 1.0
+            yield None, frame_target(model, trace, node, None, frame), 1.0
         case Kind.NEURON if not _edited(trace.changes, node):
-            yield None, trace_target(model, trace, node), _slope(model, trace, node, frame)
+            yield None, frame_target(model, trace, node), _slope(model, trace, node, frame)
         case Kind.HEAD if node.key is not None:
             if not _edited(trace.changes, node):
                 slope = _score_slope(model, trace, node, frame)
-                yield from ((via, trace_target(model, trace, node, via), slope) for via in (Via.Q, Via.K))
-            yield Via.V, trace_target(model, trace, node, Via.V, frame), 1.0
+                yield from ((via, frame_target(model, trace, node, via), slope) for via in (Via.Q, Via.K))
+            yield Via.V, frame_target(model, trace, node, Via.V, frame), 1.0
         case _:
             return
 

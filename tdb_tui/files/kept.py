@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from model.nodes import KINDS, NONE, NodeTable, joined
+from model.nodes import KINDS, NONE, SITES, NodeTable, joined
 from tdb_tui.asked import Asked
 from tdb_tui.errors import CommandError
 from tdb_tui.files.output import write_bytes
 from tdb_tui.state import Frame
 from tdb_tui.tables.sides import Place, Side, upstream_rows
 
-SCHEMA = "tdb-run/1"
+SCHEMA = "tdb-run/2"
 
 Floats = NDArray[np.float64]
 
@@ -168,11 +168,11 @@ def _tables(
     rows = sum(count for _, count in counts)
     names = [kind.name for kind in KINDS]
     meanings = np.array([names.index(name) for name in data["kinds"]])
-    limits = {"kind": (0, len(meanings)), "layer": (0, 1 << 10), "index": (NONE, 1 << 20)}
+    limits = {"kind": (0, len(meanings)), "site": (0, len(SITES)), "layer": (0, 1 << 10), "index": (NONE, 1 << 20)}
     limits |= {"pos": (0, length), "key": (NONE, length)}
     checked = {name: _column(columns[name], rows, *limits.get(name, ())) for name in (*_NAMES, "measured")}
-    kind = meanings[checked["kind"]].astype(np.int8)
-    whole = NodeTable(kind, *(checked[name] for name in _NAMES[1:]))
+    kind, site = meanings[checked["kind"]].astype(np.int8), checked["site"].astype(np.int8)
+    whole = NodeTable(kind, site, *(checked[name] for name in _NAMES[2:]))
     found: dict[str, tuple[NodeTable, Floats]] = {}
     at = 0
     for name, count in counts:

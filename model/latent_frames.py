@@ -1,0 +1,118 @@
+"""A latent as what is asked about: its pre-activation, through the sub-layer that its dictionary takes apart.
+
+Read as a frame of tracing it is linear where the run stands: through the real MLP, or through the queries, keys and
+values of all heads, the scale of the layer norm before it held (Mossing et al. 2024, Transformer Debugger), and that
+of the dictionary's own input.  A dictionary of the residual stream reads that as it is.  What is not linear is in the
+constant, so the rows and biases add up to the pre-activation.  Measured, everything is live.
+"""
+
+import torch
+from torch import Tensor
+
+from model.components import DICTIONARY, RESIDUAL, SCALES, Component, Node
+from model.dictionaries import Dictionary, dictionary_of, numbers, place_of, side_by_side
+from model.gpt2 import GPT2, Block, wide
+from model.held import held_scales
+from model.latents import encoded
+from model.lines import norm_before, normed, residual_site, written_on
+from model.sites import Site, Where
+from model.targets import Read, Target
+from model.trace import Trace
+
+INSIDE = (Site.MLP_OUT, Site.MLP_POST, Site.ATTN_OUT, Site.Z)
+"Places that are the work of a sub-layer; the others are of the residual stream."
+
+
+@torch.no_grad()
+def latent_target(model: GPT2, trace: Trace, node: Node) -> Target:
+    """The pre-activation of a latent at a token.  Raises ValueError where its dictionary is not loaded."""
+    part, at = node.component, place_of(node.component)
+    dictionary = dictionary_of(trace.dictionaries, part)
+    value = float(_pre(dictionary, part, encoded(trace, at)[node.pos]))
+    line, positions = line_read(part), positions_read(node)
+    seen = _seen(model, trace, part, positions, stream_at(model, trace, part, positions))
+    direction = dictionary.direction(encoded(trace, at)[node.pos], part.index or 0)
+    with torch.enable_grad():
+        leaf = seen.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(_given(model, dictionary, part, leaf[None])[0] @ direction, leaf)
+    linear = float((gradient.double() * seen.double()).sum())
+    reads = tuple(Read(pos, wide(row)) for pos, row in zip(positions, gradient, strict=True))
+    return Target(line, reads, value - linear, value, raw=at[0] not in INSIDE, latent=node)
+
+
+def line_read(part: Component) -> int:
+    """The line that a latent reads as: its sub-layer's; after a place of the stream the next."""
+    return written_on(part) + (place_of(part)[0] not in INSIDE)
+
+
+def positions_read(node: Node) -> tuple[int, ...]:
+    """The tokens that a latent at one token reads, that token last: all before it through attention."""
+    through_attention = place_of(node.component)[0] in (Site.ATTN_OUT, Site.Z)
+    return tuple(range(node.pos + 1)) if through_attention else (node.pos,)
+
+
+def stream_at(model: GPT2, trace: Trace, part: Component, positions: tuple[int, ...]) -> Tensor:
+    """The residual stream that a latent reads: [read, d_model]."""
+    at = place_of(part)
+    where = residual_site(line_read(part), model.config.n_layer) if at[0] in INSIDE else at
+    return trace[where][list(positions)]
+
+
+def pre_activation(model: GPT2, trace: Trace, node: Node, resid: Tensor) -> Tensor:
+    """A latent's pre-activation as the stream at the tokens it reads makes it: [batch, read, d_model] -> [batch].
+
+    Scales that edits have set are held, all else is live; edits inside of the sub-layer are not made.
+    """
+    part, positions = node.component, positions_read(node)
+    dictionary = dictionary_of(trace.dictionaries, part)
+    seen = _seen(model, trace, part, positions, resid)
+    return _pre(dictionary, part, _given(model, dictionary, part, seen))
+
+
+def edited_inside(trace: Trace, node: Node) -> bool:
+    """Whether edits stand between the stream and what a latent's dictionary is given."""
+    part = node.component
+    return place_of(part)[0] in INSIDE and any(
+        change.component.kind not in (*DICTIONARY, *RESIDUAL, *SCALES)
+        and written_on(change.component) == line_read(part)
+        for change in trace.changes
+    )
+
+
+def _seen(model: GPT2, trace: Trace, part: Component, positions: tuple[int, ...], resid: Tensor) -> Tensor:
+    """The stream through the layer norm before the sub-layer, or as it is: [..., read, d_model]."""
+    if place_of(part)[0] not in INSIDE:
+        return resid
+    line = line_read(part)
+    norm, held = norm_before(model, line), held_scales(trace, line, model.config.n_layer, positions)
+    return normed(norm, resid, norm.bias, held=held).to(resid.dtype)
+
+
+def _given(model: GPT2, dictionary: Dictionary, part: Component, seen: Tensor) -> Tensor:
+    """What the dictionary is given at the last token, from what is seen: [batch, read, d_model] -> [batch, d_in]."""
+    if place_of(part)[0] not in INSIDE:
+        return seen[:, -1]
+    return _inside(model.blocks[part.layer], part.layer, dictionary.reads, seen)
+
+
+def _inside(block: Block, layer: int, reads: Where, seen: Tensor) -> Tensor:
+    """What a dictionary reads inside of a sub-layer at the last token: [batch, read, d_model] -> [batch, d_in]."""
+    norm = {Site.LN1_NORMALIZED: block.ln_1, Site.LN2_NORMALIZED: block.ln_2}.get(reads[0])
+    if norm is not None:
+        return (seen[:, -1] - norm.bias) / norm.weight
+    found: dict[Site, Tensor] = {}
+
+    def watch(site: Site, layer: int, x: Tensor) -> Tensor:
+        found[site] = x
+        return x
+
+    if reads[0] in (Site.MLP_OUT, Site.MLP_POST):
+        block.mlp(seen, layer, watch)
+    else:
+        block.attn(seen, layer, watch)
+    return side_by_side(reads[0], found[reads[0]])[:, -1]
+
+
+def _pre(dictionary: Dictionary, part: Component, x: Tensor) -> Tensor:
+    """x [..., d_in] -> a latent's pre-activation [...], in at least float32."""
+    return wide(dictionary.pre_activations(x, numbers([part.index or 0], x)))[..., 0]

@@ -1,0 +1,128 @@
+"""What dictionaries make of a recorded run: active latents, what stands beside them, what is left over.
+
+    what a dictionary takes apart = sum of latent x decoder row + beside + error
+
+Latents are kept as columns of the active ones, and only the tokens that are asked for are encoded.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from model.components import Component, Kind
+from model.dictionaries import dictionary_of, numbers, place_of, recorded_at
+from model.gpt2 import GPT2, wide
+from model.sites import Site, Where
+from model.trace import Trace
+
+CELLS = 1 << 23
+"Of a dense block of latents, or of decoder rows, made at a time: 32 MB."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Active:
+    """The active latents of a dictionary at some tokens, in columns, ordered by token."""
+
+    pos: Tensor
+    index: Tensor
+    value: Tensor
+    "Activation."
+    scale: Tensor
+    "What multiplies the decoder row beside the activation: 1 where nothing is undone."
+
+
+@torch.no_grad()
+def active(trace: Trace, at: Where, positions: Sequence[int]) -> Active:
+    """Some tokens' active latents in a run, edits made."""
+    dictionary, spliced = trace.dictionaries[at], trace.spliced.get(at)
+    read = encoded(trace, at)
+    found: list[tuple[Tensor, Tensor, Tensor]] = []
+    step = max(1, CELLS // dictionary.n_latent)
+    for first in range(0, len(positions), step):
+        rows = torch.tensor(positions[first : first + step], device=read.device)
+        latents = dictionary.encode(read[rows])
+        if spliced is not None:
+            latents[:, spliced.touched] = spliced.latents[rows]
+        row, index = latents.nonzero(as_tuple=True)
+        found.append((rows[row], index, latents[row, index]))
+    pos, index, value = (torch.cat(columns) for columns in zip(*found, strict=True)) if found else _none(read)
+    return Active(pos, index, wide(value), wide(dictionary.factor(read))[pos, 0])
+
+
+def _none(like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    empty = torch.zeros(0, dtype=torch.long, device=like.device)
+    return empty, empty, like.new_zeros(0)
+
+
+@torch.no_grad()
+def beside(trace: Trace, at: Where) -> Tensor:
+    """What stands beside the latents in a run, at every token, in the space that is taken apart: [pos, d_out]."""
+    spliced, dictionary = trace.spliced.get(at), trace.dictionaries[at]
+    return dictionary.beside(recorded_at(trace, dictionary.reads)) if spliced is None else spliced.beside
+
+
+@torch.no_grad()
+def error(trace: Trace, at: Where, positions: Sequence[int], latents: Active | None = None) -> Tensor:
+    """What latents and beside leave of what is there: [pos, d_out]."""
+    latents = active(trace, at, positions) if latents is None else latents
+    chosen = torch.tensor(positions, dtype=torch.long, device=latents.pos.device)
+    left = (wide(recorded_at(trace, at)) - wide(beside(trace, at)))[chosen]
+    place = torch.full((len(trace.tokens),), -1, dtype=torch.long, device=chosen.device)
+    place[chosen] = torch.arange(len(chosen), device=chosen.device)
+    for rows in blocks(latents, trace.dictionaries[at].w_dec):
+        write = wide(trace.dictionaries[at].w_dec[latents.index[rows]])
+        left.index_add_(0, place[latents.pos[rows]], write * (-latents.value * latents.scale)[rows, None])
+    return left
+
+
+def blocks(latents: Active, w_dec: Tensor) -> Iterator[slice]:
+    """So many active latents at a time that their decoder rows stay small."""
+    step = max(1, CELLS // w_dec.shape[1])
+    yield from (slice(first, first + step) for first in range(0, len(latents.pos), step))
+
+
+def matrix_out(model: GPT2, at: Where) -> Tensor | None:
+    """From what a dictionary takes apart to the residual stream, [d_out, d_model]; None where it is of the stream."""
+    block = model.blocks[at[1]]
+    match at[0]:
+        case Site.MLP_POST:
+            return wide(block.mlp.c_proj.weight)
+        case Site.Z:
+            return wide(block.attn.c_proj.weight)
+        case _:
+            return None
+
+
+@torch.no_grad()
+def part_write(model: GPT2, trace: Trace, part: Component, pos: int) -> Tensor:
+    """What a dictionary's part adds to the residual stream at a token: [d_model].  Raises ValueError."""
+    dictionary, at = dictionary_of(trace.dictionaries, part), place_of(part)
+    match part.kind:
+        case Kind.LATENT:
+            x = latent_value(trace, part, pos) * wide(dictionary.w_dec[part.index or 0])
+            x = x * wide(dictionary.factor(encoded(trace, at)[pos : pos + 1]))[0, 0]
+        case Kind.SAE_BIAS:
+            x = wide(beside(trace, at))[pos]
+        case _:
+            x = error(trace, at, [pos])[0]
+    out = matrix_out(model, at)
+    return x if out is None else x @ out
+
+
+@torch.no_grad()
+def latent_value(trace: Trace, part: Component, pos: int) -> float:
+    """A latent's activation at a token, edits made.  Raises ValueError."""
+    dictionary, at = dictionary_of(trace.dictionaries, part), place_of(part)
+    spliced = trace.spliced.get(at)
+    if spliced is not None and bool((spliced.touched == part.index).any()):
+        return float(spliced.latents[pos, (spliced.touched == part.index).nonzero()[0, 0]])
+    index = numbers([part.index or 0], dictionary.w_dec)
+    return float(dictionary.encode(encoded(trace, at)[pos : pos + 1], index)[0, 0])
+
+
+def encoded(trace: Trace, at: Where) -> Tensor:
+    """What a dictionary was given to encode in a run: [pos, d_in]."""
+    spliced = trace.spliced.get(at)
+    return recorded_at(trace, trace.dictionaries[at].reads) if spliced is None else spliced.read
