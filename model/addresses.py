@@ -1,10 +1,11 @@
 """Text -> components: the spellings that people type, checked against one model's shape.
 
-    L9H9  L9H*  L9H{6,9}  L9H0-3  L9 (A9 and M9)  A9  A9-11  M*  N10.1307  F8.2231  Fm8.2231  X8
+    L9H9  L9H*  L9H{6,9}  L9H0-3  L9 (A9 and M9)  A9  A9-11  M*  N10.1307  Fm8.2231  F8.2231  Xm8  BFm8
     E  WTE  WPE  U  BA9  BM9  BU  resid_pre.9  resid_mid.9  resid_post.9  L9H9.q  L9H*.pattern  L9.pattern
     ln1_scale.9  ln2_scale.9  ln_final_scale
 
-The spellings of other tools are read too (`9.9`, `blocks.9.attn.hook_z[9]`, `mlp10`); `str(Component)` is the
+A latent without a letter is of the only dictionary of its layer: which that is, is for who has loaded it to say.  The
+spellings of other tools are read too (`9.9`, `blocks.9.attn.hook_z[9]`, `mlp10`); `str(Component)` is the
 one that is printed.
 """
 
@@ -12,7 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from model.components import INSIDE_HEADS, RESIDUAL, Component, Kind
+from model.components import DICTIONARY_SITES, INSIDE_HEADS, RESIDUAL, Component, Kind
 
 if TYPE_CHECKING:  # the annotation alone must not load torch
     from model.gpt2 import Config
@@ -35,7 +36,7 @@ _PARTS = {
     "<indices>": f"(?P<index>{_RANGE})",
     # How many latents there are is for their dictionary to say, so there is no `*`.
     "<latents>": f"(?P<index>{_LIST})",
-    "<site>": "(?P<site>[mpar]?)",
+    "<site>": f"(?P<site>[{''.join(DICTIONARY_SITES)}]?)",
 }
 
 
@@ -53,6 +54,7 @@ _SPELLINGS = (
     _spelling("N<layers>.<indices>", Kind.NEURON),
     _spelling("F<site><layer>.<latents>", Kind.LATENT),
     _spelling("X<site><layers>", Kind.ERROR),
+    _spelling("BF<site><layers>", Kind.SAE_BIAS),
     _spelling("BA<layers>", Kind.ATTN_BIAS),
     _spelling("BM<layers>", Kind.MLP_BIAS),
     *(_spelling(kind.letters, kind) for kind in Kind if not kind.has_layer),

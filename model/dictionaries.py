@@ -76,15 +76,19 @@ def place_of(part: Component) -> Where:
     return SITE_OF[part.site], part.layer
 
 
+class NoDictionary(ValueError):
+    """A latent, an error term or a bias of a dictionary that is not loaded, or that has no such latent."""
+
+
 def dictionary_of(dictionaries: Dictionaries, part: Component) -> Dictionary:
-    """Raises ValueError, one sentence, where it is not loaded or has no such latent."""
+    """Raises NoDictionary, one sentence."""
     found = dictionaries.get(place_of(part))
     if found is None:
-        raise ValueError(
+        raise NoDictionary(
             f"no SAE loaded for {SITE_OF[part.site]}.{part.layer}: {part} isn't part of this run"
         )
     if part.index is not None and part.index >= found.n_latent:
-        raise ValueError(f"{part} is out of range: its SAE has latents 0–{found.n_latent - 1}")
+        raise NoDictionary(f"{part} is out of range: its SAE has latents 0–{found.n_latent - 1}")
     return found
 
 

@@ -112,8 +112,24 @@ def place_of(text: str, known: Collection[Site] = READ) -> Where:
     )
 
 
+HANDED_ON = {
+    Site.LN1_NORMALIZED: (Site.Z, Site.ATTN_OUT),
+    Site.LN2_NORMALIZED: (Site.MLP_POST, Site.MLP_OUT),
+    Site.MLP_POST: (Site.MLP_OUT,),
+}
+"From where to where a transcoder may go: within the work of one sub-layer."
+
+
 def fits(autoencoder: Autoencoder, config: Config, name: str) -> None:
     """Raises CheckpointError where a model has no such place, or one of another width."""
+    if autoencoder.transcodes and (
+        autoencoder.writes[0] not in HANDED_ON.get(autoencoder.reads[0], ())
+        or autoencoder.reads[1] != autoencoder.writes[1]
+    ):
+        raise CheckpointError(
+            f"{name} reads {place_text(autoencoder.reads)} and puts out {place_text(autoencoder.writes)}:"
+            " a transcoder of one sub-layer was expected, ln2_normalized.3 to mlp_out.3 say"
+        )
     for where, found, word in (
         (autoencoder.reads, autoencoder.d_in, "reads"),
         (autoencoder.writes, autoencoder.d_out, "writes"),

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from model import sampling
+from model.dictionaries import NoDictionary
 from model.edits.interventions import Change, ChangeError, Sources
 from model.gpt2 import GPT2, Config
 from model.metrics import Metric, Quantity
@@ -25,6 +26,7 @@ from tdb_tui.errors import CommandError, ComputeFailed, Interrupted
 from tdb_tui.machine.devices import compute_errors, pick_device, pick_dtype
 from tdb_tui.measurements import Measured, Measurements
 from tdb_tui.readings import Reading
+from tdb_tui.saes import Saes
 from tdb_tui.sets.references import KeptMeans, LazyRun, Matched, MeanActs, matched
 from tdb_tui.state import Frame, Inputs, Means, Prompt
 from tdb_tui.sweeps.values import KeptSweeps
@@ -57,6 +59,7 @@ class Engine:
         self._readings: OrderedDict[object, Reading] = OrderedDict()
         self._measurements = Measurements()
         self.sweeps = KeptSweeps()
+        self.saes = Saes(model, info.config)
         self._values: OrderedDict[object, float] = OrderedDict()
         self._means = KeptMeans()
         self.interrupt = threading.Event()
@@ -167,7 +170,8 @@ class Engine:
     def _trace(self, prompt: Prompt, changes: Sequence[Change], inputs: Inputs) -> Trace:
         key = self._key(prompt, changes, inputs)
         if key not in self._traces:
-            sources = self._sources(inputs) if changes else Sources()
+            loaded = self.saes.loaded(inputs.saes)
+            sources = self._sources(inputs) if changes else Sources(dictionaries=loaded)
             self._traces[key] = self._recorded(prompt, changes, sources, self._nearest(key, prompt, changes))
         self._traces.move_to_end(key)
         while (
@@ -186,20 +190,24 @@ class Engine:
         """Raises CommandError for a change that cannot be made here."""
         try:
             return record(self._model, prompt.tokens, changes, sources, also=self.stop_here, base=base)
+        except NoDictionary as error:
+            raise CommandError(f"{error}: load it with 'set sae PATH'", code="no-sae") from None
         except ChangeError as error:
             raise CommandError(str(error), code="bad-edit") from None
 
     def _key(self, prompt: Prompt, changes: Sequence[Change], inputs: Inputs) -> tuple[object, ...]:
-        """A run is its tokens and its edits; what edits take from elsewhere counts only where there are edits."""
-        elsewhere = (inputs.prompt, inputs.prompt_b, inputs.means, inputs.examples) if changes else None
-        return prompt.tokens, tuple(changes), elsewhere
+        """A run is its tokens, its edits and its SAEs; what edits take from elsewhere counts where there are edits."""
+        elsewhere = (
+            (inputs.prompt, inputs.prompt_b, inputs.means, inputs.examples, inputs.saes) if changes else None
+        )
+        return prompt.tokens, tuple(changes), elsewhere, inputs.saes
 
     def _nearest(self, key: tuple[object, ...], prompt: Prompt, changes: Sequence[Change]) -> Trace | None:
         """The kept run that shares the most layers with the one to come; edits must draw on the same sources."""
         layers = self._model.config.n_layer
         kept = [
             trace
-            for (_, _, elsewhere), trace in self._traces.items()  # pyright: ignore[reportGeneralTypeIssues]
+            for (_, _, elsewhere, _), trace in self._traces.items()  # pyright: ignore[reportGeneralTypeIssues]
             if trace.tokens == prompt.tokens and elsewhere in (None, key[2])
         ]
         return max(kept, key=lambda trace: shared_layers(trace, prompt.tokens, changes, layers), default=None)
@@ -214,6 +222,7 @@ class Engine:
             base=run(inputs.prompt),
             examples={each.example: run(each) for each in inputs.examples if each.example is not None},
             references=self.references(inputs),
+            dictionaries=self.saes.loaded(inputs.saes),
         )
 
     def references(self, inputs: Inputs) -> tuple[Matched, ...]:

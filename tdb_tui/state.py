@@ -73,6 +73,16 @@ class Examples:
 
 
 @dataclass(frozen=True, slots=True)
+class Sae:
+    """A dictionary that is loaded."""
+
+    path: str
+    "Its file or directory, absolute."
+    place: str
+    "What it takes apart: `mlp_out.3`."
+
+
+@dataclass(frozen=True, slots=True)
 class Inputs:
     """What decides a run and its numbers; undo goes back over these."""
 
@@ -85,6 +95,8 @@ class Inputs:
     "Which layer norms' scales the estimated total effect holds."
     examples: tuple[Prompt, ...] = ()
     "Those of a prompt set that patches take values from, each with its number."
+    saes: tuple[Sae, ...] = ()
+    "Each of a place of its own."
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -204,6 +216,8 @@ class RankView:
     "Only rows, or groups of them, of which it is true."
     each: int | None = None
     "Only so many of each kind, the first in order."
+    latents: frozenset[str] = frozenset()
+    "Letters of the dictionaries whose latents stand in the rows' places: `m` for MLPs and neurons, `a` for heads."
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,7 +168,12 @@ def _tables(
     rows = sum(count for _, count in counts)
     names = [kind.name for kind in KINDS]
     meanings = np.array([names.index(name) for name in data["kinds"]])
-    limits = {"kind": (0, len(meanings)), "site": (0, len(SITES)), "layer": (0, 1 << 10), "index": (NONE, 1 << 20)}
+    limits = {
+        "kind": (0, len(meanings)),
+        "site": (0, len(SITES)),
+        "layer": (0, 1 << 10),
+        "index": (NONE, 1 << 20),
+    }
     limits |= {"pos": (0, length), "key": (NONE, length)}
     checked = {name: _column(columns[name], rows, *limits.get(name, ())) for name in (*_NAMES, "measured")}
     kind, site = meanings[checked["kind"]].astype(np.int8), checked["site"].astype(np.int8)

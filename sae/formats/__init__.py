@@ -1,0 +1,61 @@
+"""Dictionaries from files, whichever library wrote them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from model.files import CheckpointError
+from model.sites import Where
+from sae.autoencoder import Autoencoder
+from sae.files import load_autoencoder
+from sae.formats.dictionary_learning import load_dictionary_learning
+from sae.formats.openai import load_openai
+from sae.formats.saelens import load_saelens
+
+CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
+"A SAELens directory."
+TRAINED, SETTINGS = "ae.pt", "config.json"
+"One of dictionary_learning."
+
+
+def load(path: Path, where: Where | None = None) -> Autoencoder:
+    """The dictionary in a file or directory, in the dtype it has there.
+
+    `where` is the place that it takes apart, for files that do not say so.  Raises CheckpointError.
+    """
+    read = _reader(path)
+    if read is None:
+        raise CheckpointError(f"{path} is no SAE: {_KNOWN} were expected")
+    return read(path, where)
+
+
+def parts_of(path: Path) -> list[Path]:
+    """The dictionaries of a path: itself, or what a directory of several has.  Raises CheckpointError."""
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist")
+    if _reader(path) is not None:
+        return [path]
+    found = sorted(each for each in path.iterdir() if _reader(each) is not None) if path.is_dir() else []
+    if not found:
+        raise CheckpointError(f"{path} has no SAE: {_KNOWN} were expected")
+    return found
+
+
+_KNOWN = f"a .safetensors of tdb-tui's, an OpenAI .pt, {CONFIG} with {WEIGHTS}, or {TRAINED} with {SETTINGS}"
+
+
+def _reader(path: Path) -> Callable[[Path, Where | None], Autoencoder] | None:
+    if path.is_dir():
+        if (path / CONFIG).is_file():
+            return load_saelens
+        return load_dictionary_learning if (path / TRAINED).is_file() else None
+    return {".safetensors": _own, ".pt": load_openai, ".pth": load_openai}.get(path.suffix)
+
+
+def _own(path: Path, where: Where | None) -> Autoencoder:
+    found, _ = load_autoencoder(path)
+    if where is None or where == found.writes:
+        return found
+    if found.transcodes:
+        raise CheckpointError(f"{path.name} says what it reads and writes: give its path alone")
+    return replace(found, reads=where, writes=where)
