@@ -26,7 +26,10 @@ class Sampling(Enum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sequence:
-    """Some consecutive tokens of a corpus; the first is `<|endoftext|>` where the model's texts begin with it."""
+    """Some consecutive tokens of a corpus.
+
+    Where a model's texts begin with `<|endoftext|>` it was given that before them; it is neither kept nor counted.
+    """
 
     tokens: tuple[int, ...]
     source: str

@@ -2,11 +2,12 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -30,6 +31,11 @@ from tdb_tui.saes import Saes
 from tdb_tui.sets.references import KeptMeans, LazyRun, Matched, MeanActs, matched
 from tdb_tui.state import Frame, Inputs, Means, Prompt
 from tdb_tui.sweeps.values import KeptSweeps
+
+if TYPE_CHECKING:
+    from explanations.collation.collecting import Collector
+    from explanations.collation.groups import Group
+    from explanations.collation.plans import Plan
 
 CACHE_BYTES = 1 << 30
 "Two runs of GPT-2 small at 512 tokens: with edits and without."
@@ -147,6 +153,12 @@ class Engine:
             yield
         finally:
             self._traces, self._readings, self._measurements, self._values = kept
+
+    def collector(self, plan: "Plan", groups: "Callable[[GPT2], Sequence[Group]]") -> "Collector":
+        """What runs a corpus through this model.  Raises CollationError where the plan does not fit it."""
+        from explanations.collation.collecting import Collector
+
+        return Collector(self._model, groups(self._model), plan, self.tokenizer.eos)
 
     def weights_hash(self) -> str:
         return model_hash(self.info.directory)

@@ -9,6 +9,7 @@ import typer
 
 PROGRAMS = {
     "pull": "download a model",
+    "collate": "dataset examples of every component, from a corpus",
     "docs": "show a reference page",
     "doctor": "print versions, devices and what the terminal can do",
 }

@@ -1,0 +1,1 @@
+"""One streaming pass over a corpus: what every component does in it, within bounded memory."""

@@ -1,0 +1,108 @@
+"""What `tdb-tui collate` was asked to do, and the groups of components that this means."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from explanations.collation.collecting import CollationError, Share
+from explanations.collation.corpus import describe
+from explanations.collation.groups import Group, directions, heads, latents, mlp, neurons
+from explanations.collation.plans import Plan
+from model.files import CheckpointError
+from model.gpt2 import GPT2
+from model.sites import Site
+from sae.files import load_autoencoder
+from sae.reading import place_of
+from tdb_tui.files.vectors import read_vector
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    paths: tuple[Path, ...]
+    field: str
+    out: Path
+    plan: Plan
+    kinds: tuple[str, ...]
+    saes: tuple[Path, ...]
+    directions: tuple[str, ...]
+    "NAME=SITE.LAYER=FILE"
+    checkpoint: float
+    "Seconds between saved states."
+
+    def groups(self, model: GPT2) -> list[Group]:
+        """Layer by layer.  Raises CheckpointError for a dictionary and CommandError for a vector that does not fit."""
+        makers: dict[str, Callable[[int], Group]] = {
+            "heads": lambda layer: heads(model, layer),
+            "neurons": lambda layer: neurons(model, layer),
+            "mlps": mlp,
+        }
+        found = [
+            makers[kind](layer)
+            for layer in range(model.config.n_layer)
+            for kind in makers
+            if kind in self.kinds
+        ]
+        for path in self.saes:
+            found.append(self._latents(model, path))
+        found += [_direction(model, text) for text in self.directions]
+        if not found:
+            raise CollationError("nothing to collate: --only none leaves --sae and --direction")
+        return found
+
+    def _latents(self, model: GPT2, path: Path) -> Group:
+        autoencoder, _ = load_autoencoder(path)
+        kind = model.wte.weight
+        return latents(model, autoencoder.to(device=kind.device, dtype=kind.dtype), hash_of(path))
+
+    def state(self, share: Share) -> Path:
+        """Where a process keeps what it goes on from."""
+        rank = f".{share.rank + 1}of{share.world}" if share.world > 1 else ""
+        return self.out.with_name(f"{self.out.name}{rank}.state")
+
+    def told(self, model_hash: str, dtype: str, device: str, share: Share) -> dict[str, Any]:
+        """All that decides the content of the state."""
+        return {
+            "plan": asdict(self.plan),
+            "corpus": describe(self.paths, self.field),
+            "model": model_hash,
+            "kinds": list(self.kinds),
+            "saes": [hash_of(path) for path in self.saes],
+            "directions": list(self.directions),
+            "dtype": dtype,
+            "device": device.partition(":")[0],
+            "number of processes": share.world,
+        }
+
+
+def hash_of(path: Path) -> str:
+    """Sixteen hexadecimal digits that say which file it is.  Raises CheckpointError."""
+    whole = sha256()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                whole.update(chunk)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+    return whole.hexdigest()[:16]
+
+
+def _direction(model: GPT2, text: str) -> Group:
+    name, _, rest = text.partition("=")
+    place, _, file = rest.partition("=")
+    if not name or not place or not file:
+        raise CollationError(f"--direction {text}: write NAME=SITE.LAYER=FILE, say joy=resid_post.3=joy.npy")
+    site, layer = place_of(place)
+    if site not in (Site.RESID_PRE, Site.RESID_MID, Site.RESID_POST, Site.ATTN_OUT, Site.MLP_OUT):
+        raise CollationError(
+            f"--direction {text}: a direction of the residual stream was expected, not of {site}"
+        )
+    if layer >= model.config.n_layer:
+        raise CollationError(f"--direction {text}: the last layer is {model.config.n_layer - 1}")
+    vector = torch.tensor(read_vector(Path(file), model.config.d_model))
+    if not float(vector.norm()):
+        raise CollationError(f"--direction {text}: a vector of zeros has no direction")
+    return directions((site, layer), {name: vector.to(model.wte.weight)})
