@@ -17,11 +17,12 @@ from torch import Tensor
 
 from model.components import Component, Kind
 from model.edits.changes import Change, Span
-from model.edits.edge_tables import Reads, cuts_of, left_by, tables, tails_of
+from model.edits.edge_tables import Reads, all_readers, cuts_of, left_by, tables, tails_of
 from model.edits.edges import NODE_CHANGES, EdgeChange, EdgeKeep
 from model.edits.interventions import Sources, Splice, Where, as_hook, by_row, where
 from model.edits.links import INPUTS, WHOLES, reading_line
 from model.gpt2 import GPT2, LayerNorm, wide
+from model.lines import written_on
 from model.sites import Site, compose
 
 Seen = Callable[[Where], Tensor]
@@ -79,6 +80,8 @@ class Wiring:
         self._deltas: dict[NODE_CHANGES, Tensor] = {}
         self._norm: dict[Site, Tensor] = {}
         self._watched = set(self._sites())
+        self.leaves: dict[NODE_CHANGES, Tensor] | None = None
+        "Differences of writes that are not computed on the line at hand, to be differentiated by; None keeps none."
 
     def __call__(self, site: Site, layer: int, x: Tensor) -> Tensor:
         if site in KINDS:
@@ -94,6 +97,37 @@ class Wiring:
                 change: delta for change, delta in self._deltas.items() if (site, layer) not in _sites(change)
             }
         return x
+
+    def begin(self) -> None:
+        """Differentiate a line: what earlier ones wrote is taken as it was, and leaves are this line's."""
+        self._acts = {at: x.detach() for at, x in self._acts.items()}
+        self._deltas, self.leaves = {}, {}
+
+    def keep(self, site: Site, layer: int, x: Tensor) -> None:
+        """Take a site's tensor for this one."""
+        if (site, layer) in self._watched:
+            self._acts[site, layer] = x
+
+    def readers(self) -> list[Component]:
+        """Everything that has an edited edge."""
+        edited = (edit.heads for edit in self.edges if isinstance(edit, EdgeChange))
+        every = (each for heads in edited for each in heads)
+        if any(isinstance(edit, EdgeKeep) for edit in self.edges):
+            last = reading_line(Component(Kind.UNEMBED), self.model.config.n_layer)
+            every = (each for line in range(1, last + 1) for each in all_readers(line, self.model.config))
+        return list(dict.fromkeys(every))
+
+    def weights(self, head: Component, length: int) -> dict[NODE_CHANGES, Tensor]:
+        """How often each tail's difference is added to what a reader reads: [batch or 1, pos]."""
+        reads = self._table(length).get(reading_line(head, self.model.config.n_layer))
+        if reads is None or head not in reads.heads:
+            return {}
+        return dict(zip(reads.changes, reads.weights[reads.heads.index(head)], strict=True))
+
+    def tails_on(self, line: int) -> list[NODE_CHANGES]:
+        """The tails that write on a line."""
+        every = (change for edit in self.edges for change in tails_of(edit, self.model.config))
+        return [change for change in dict.fromkeys(every) if written_on(change.component) == line]
 
     def again(self) -> "Wiring":
         """The same hook for a pass of its own, which starts from what this one has computed."""
@@ -132,7 +166,7 @@ class Wiring:
             stream = wide(seen) * scale  # centred, which is all that a layer norm reads
             x = x.clone()
             for row, delta in zip(rows, self._sum(reads, rows, stream), strict=True):
-                head, moved = reads.heads[row], delta.any(-1, keepdim=True)
+                head, moved = reads.heads[row], _moved(delta)
                 if bool(moved.any()):
                     read = self.read(head, stream + delta, frozen=not scale.requires_grad)
                     here = _of(head)
@@ -172,7 +206,7 @@ class Wiring:
         end = Component(Kind.UNEMBED)
         delta = self.added(end, x)
         if delta is not None:
-            x = torch.where(delta.any(-1, keepdim=True), (wide(x) + delta).to(x.dtype), x)
+            x = torch.where(_moved(delta), (wide(x) + delta).to(x.dtype), x)
         return self.held[end].put(x) if end in self.held else x
 
     def _sum(self, reads: Reads, rows: Sequence[int], like: Tensor) -> Tensor:
@@ -188,7 +222,10 @@ class Wiring:
         """What a change of a tail would add to its write, as this run stands: [batch or 1, pos, d_model]."""
         found = self._deltas.get(change)
         if found is None:
-            found = self._deltas[change] = self._delta(change)
+            found = self._delta(change)
+            if self.leaves is not None and torch.is_grad_enabled() and not found.requires_grad:
+                found = self.leaves[change] = found.detach().requires_grad_()
+            self._deltas[change] = found
         return found
 
     def _delta(self, change: NODE_CHANGES) -> Tensor:
@@ -242,6 +279,11 @@ def _sites(change: NODE_CHANGES) -> tuple[Where, ...]:
     """What a change's difference is computed from."""
     site, layer = where(change.component, change.key)
     return ((site, layer), (Site.V, layer)) if site is Site.PATTERN else ((site, layer),)
+
+
+def _moved(delta: Tensor) -> Tensor:
+    """Where something is added; wherever it could be, where it is differentiated: bool [batch, pos, 1]."""
+    return delta.any(-1, keepdim=True) | delta.requires_grad
 
 
 def _of(head: Component) -> tuple[slice | int, ...]:

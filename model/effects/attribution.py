@@ -14,8 +14,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from model.components import Kind
+from model.components import Component, Kind
 from model.effects.backward import Treatment
+from model.effects.cut_edges import corrected
 from model.effects.gradients import Gradients, gradients, is_upstream
 from model.effects.sublayers import head_matrices, live_heads, overwritten
 from model.effects.vector_tables import attn_table, bias_table, embed_table, mlp_table, replaced, vectors
@@ -53,6 +54,10 @@ def head_table(model: GPT2, trace: Trace, by: Gradients) -> NodeTable:
         direct = torch.zeros_like(total)
         if is_upstream(by, Kind.ATTN, layer):
             direct[:, by.scored] = _heads(z[:, by.scored], w_o, by.direct[by.scored])
+        every = range(z.shape[1])
+        for head in _tails_within(by, Kind.ATTN, layer, len(w_o)):
+            more = corrected(by.missing, Component(Kind.HEAD, layer, head), z[head] @ w_o[head], every)
+            direct[head], total[head] = direct[head] + more[0], total[head] + more[1]
         tables.append(
             NodeTable.grid(
                 Kind.HEAD,
@@ -83,6 +88,16 @@ def pair_table(model: GPT2, trace: Trace, by: Gradients, positions: Sequence[int
         if rows and is_upstream(by, Kind.ATTN, layer):
             read = by.direct[[chosen[row] for row in rows]]
             direct[:, rows] = _pairs(pattern[:, rows], v, w_o, read)
+        for head in _tails_within(by, Kind.ATTN, layer, len(w_o)):
+            one = pattern[head : head + 1], v[head : head + 1], w_o[head : head + 1]
+            for gap in by.missing:
+                (part, key), columns = gap.tail, slice(None)
+                if part == Component(Kind.HEAD, layer, head) and key is not None:
+                    columns = slice(key, key + 1)
+                elif not gap.within(Component(Kind.HEAD, layer, head)):
+                    continue
+                for into, pull in ((direct, gap.direct), (total, gap.total)):
+                    into[head, :, columns] += gap.lost * _pairs(*one, pull[chosen])[0, :, columns]
         tables.append(
             NodeTable.pairs(
                 layer,
@@ -115,10 +130,28 @@ def neuron_table(
         if rows and is_upstream(by, Kind.MLP, layer):
             read = by.direct[[chosen[row] for row in rows]]
             direct[rows] = post[rows] * (read @ w_out.T) * live[rows, None]
+        for gap in by.missing:
+            part = gap.tail[0]
+            if part == Component(Kind.MLP, layer):
+                columns = slice(None)
+            elif part.kind is Kind.NEURON and part.layer == layer and part.index is not None:
+                columns = slice(part.index, part.index + 1)
+            else:
+                continue
+            for into, pull in ((direct, gap.direct), (total, gap.total)):
+                into[:, columns] += gap.lost * (post * (pull[chosen] @ w_out.T) * live[:, None])[:, columns]
         norm = post.abs() * w_out.norm(dim=-1) * live[:, None]
         tables.append(NodeTable.grid(Kind.NEURON, layer, post.T, norm.T, direct.T, total.T, positions=chosen))
         tables += replaced(Kind.MLP, trace, layer, by)
     return joined(tables) if positions is None else joined(tables).at(positions)
+
+
+def _tails_within(by: Gradients, kind: Kind, layer: int, count: int) -> list[int]:
+    """The heads of which something is missing: those that are tails, all where the whole attention is one."""
+    parts = {gap.tail[0] for gap in by.missing if gap.tail[0].layer == layer}
+    if Component(kind, layer) in parts:
+        return list(range(count))
+    return sorted(part.index for part in parts if part.kind is Kind.HEAD and part.index is not None)
 
 
 def _edited_heads(trace: Trace, layer: int, w_o: Tensor, dead: Tensor, by: Gradients) -> list[NodeTable]:

@@ -5,14 +5,18 @@ through alone: the cost of one forward and one backward, and never the graph of 
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import torch
 from torch import Tensor
 
+from model.components import Kind
+from model.edits.edge_tables import left_by
+from model.edits.edges import NODE_CHANGES
 from model.edits.interventions import Sources
 from model.edits.paths import hook_of
+from model.edits.wiring import Wiring
 from model.gpt2 import GPT2, Past, wide
 from model.held import held_scale
 from model.lines import handed_on, last_line, norm_before, residual_site
@@ -68,7 +72,8 @@ def rerun(
 ) -> Rerun:
     """A recorded run as it was, its edits kept; `also` may raise to stop whatever is done with it.
 
-    What edited edges carry in place of writes, and what paths give receivers to read, is held at the run's own.
+    An edge that carries something else is no way back to its tail, but for what the change leaves of the tail's write.
+    What paths give receivers to read is held at the run's own.
     """
     sites = [residual_site(line, model.config.n_layer) for line in range(1, line_read(model, asked) + 1)]
     stream = tuple(trace[site] for site in [(Site.RESID_PRE, 0), *sites])
@@ -82,11 +87,16 @@ def moved(run: Rerun, line: int, start: Tensor, more: Hook = no_hook) -> Rerun:
     stream, resid = [*run.stream[:line], start], start
     if line == 1:
         stream[0] = start
-    hook = compose(run.also, run.edits, more)
+    edits = run.edits
+    if isinstance(edits, Wiring):
+        edits = replace(edits)  # what other such runs have computed is none of its business
+        if line == 1:
+            edits.keep(Site.RESID_PRE, 0, start[None])
+    hook = compose(run.also, edits, more)
     for each in range(line, run.end):
         resid = through_line(run.model, each, resid[None], hook)[0]
         stream.append(resid)
-    return replace(run, stream=tuple(stream), more=more)
+    return replace(run, stream=tuple(stream), edits=edits, more=more)
 
 
 def through_line(model: GPT2, line: int, resid: Tensor, hook: Hook, past: Past | None = None) -> Tensor:
@@ -97,6 +107,30 @@ def through_line(model: GPT2, line: int, resid: Tensor, hook: Hook, past: Past |
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Pulled:
+    """Gradients of a target as they come back through the lines."""
+
+    stream: Tensor
+    "By the residual stream: [pos, d_model]."
+    edges: Mapping[NODE_CHANGES, Tensor] = field(default_factory=dict[NODE_CHANGES, Tensor])
+    "By what edited edges have added in place of each tail's write, to all their heads so far: [pos, d_model]."
+
+    def __add__(self, other: "Pulled") -> "Pulled":
+        edges = dict(self.edges)
+        for change, gradient in other.edges.items():
+            edges[change] = edges[change] + gradient if change in edges else gradient
+        return Pulled(self.stream + other.stream, edges)
+
+    @property
+    def embedding(self) -> Tensor:
+        """By the embedding, for itself and through edges of all of it: [pos, d_model]."""
+        whole = [(change, x) for change, x in self.edges.items() if change.component.kind is Kind.EMBED]
+        return self.stream + sum(
+            ((left_by(change) - 1) * x for change, x in whole), self.stream.new_zeros(())
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Graph:
     """One line, run from what entered it."""
 
@@ -104,18 +138,30 @@ class Graph:
     left: Tensor
     seen: Mapping[Site, Tensor]
     "The watched sites, with their batch axis of 1."
+    leaves: Mapping[NODE_CHANGES, Tensor]
+    "What edges add here in place of earlier lines' writes."
+    tails: Mapping[NODE_CHANGES, Tensor]
+    "What they add on later lines in place of this one's."
 
-    def pull(self, gradient: Tensor, *, again: bool = False) -> tuple[Tensor, dict[Site, Tensor]]:
+    def pull(self, gradient: Pulled, *, again: bool = False) -> tuple[Pulled, dict[Site, Tensor]]:
         """From the gradient by what leaves the line to that by what enters it and by each watched site."""
-        wanted = [self.entered, *self.seen.values()]
+        wanted = [self.entered, *self.seen.values(), *self.leaves.values()]
+        ends = [(self.left, gradient.stream)]
+        ends += [(x, gradient.edges[change]) for change, x in self.tails.items() if change in gradient.edges]
         found = torch.autograd.grad(
-            self.left, wanted, gradient[None].to(self.left.dtype), allow_unused=True, retain_graph=again
+            [end for end, _ in ends],
+            wanted,
+            [by[None].to(end.dtype) for end, by in ends],
+            allow_unused=True,
+            retain_graph=again,
         )
         first, *rest = (
             wide(torch.zeros_like(x) if grad is None else grad)[0]
             for x, grad in zip(wanted, found, strict=True)
         )
-        return first, dict(zip(self.seen, rest, strict=True))
+        by_leaf = dict(zip(self.leaves, rest[len(self.seen) :], strict=True))
+        by_site = dict(zip(self.seen, rest[: len(self.seen)], strict=True))
+        return Pulled(first, gradient.edges) + Pulled(torch.zeros_like(first), by_leaf), by_site
 
 
 def graph(run: Rerun, line: int, sites: Collection[Site], computed: Collection[Site] = ()) -> Graph:
@@ -134,12 +180,25 @@ def graph(run: Rerun, line: int, sites: Collection[Site], computed: Collection[S
             # an edit of all of it has cut it off from what comes before
             x = x if x.requires_grad else x.detach().requires_grad_()
             seen[site] = x
+            if isinstance(run.edits, Wiring):
+                run.edits.keep(site, layer, x)
         return x
 
+    if isinstance(run.edits, Wiring):
+        run.edits.begin()
     with torch.enable_grad():
         entered = run.stream[line][None].detach().requires_grad_()
         left = through_line(run.model, line, entered, compose(run.also, hold, run.edits, run.more, watch))
-    return Graph(entered, left, seen)
+        return Graph(entered, left, seen, *_edges(run.edits, line))
+
+
+def _edges(edits: Hook, line: int) -> tuple[dict[NODE_CHANGES, Tensor], dict[NODE_CHANGES, Tensor]]:
+    """What edges have added on a line that has just been run, and what its own writes' differences are."""
+    if not isinstance(edits, Wiring):
+        return {}, {}
+    leaves, edits.leaves = edits.leaves or {}, None
+    tails = {change: edits.delta(change) for change in edits.tails_on(line)}
+    return leaves, {change: x for change, x in tails.items() if x.requires_grad}
 
 
 def final_gradient(run: Rerun) -> Tensor:
@@ -158,12 +217,12 @@ def sweep(
 
     Line 0 is the embedding, `resid_pre` of layer 0.  What no line that is read contains is not yielded: it is zero.
     """
-    gradient = final_gradient(run)
+    pulled = Pulled(final_gradient(run))
     for line in range(run.end - 1, max(first, 1) - 1, -1):
-        gradient, found = graph(run, line, sites, computed).pull(gradient)
+        pulled, found = graph(run, line, sites, computed).pull(pulled)
         yield (line - 1) // 2, found
     if first == 0:
-        yield 0, {Site.RESID_PRE: gradient}
+        yield 0, {Site.RESID_PRE: pulled.embedding}
 
 
 def line_read(model: GPT2, asked: Question) -> int:

@@ -6,8 +6,9 @@ Their writes, and so their effects, add up to those of the embedding.
 import torch
 from torch import Tensor
 
-from model.components import Kind
+from model.components import Component, Kind
 from model.effects.attribution import Gradients, embed_table, overwritten
+from model.effects.cut_edges import corrected
 from model.gpt2 import GPT2, wide
 from model.nodes import NodeTable, joined
 from model.sites import Site
@@ -31,5 +32,7 @@ def position_table(model: GPT2, trace: Trace, by: Gradients) -> NodeTable:
 def _table(kind: Kind, trace: Trace, write: Tensor, by: Gradients) -> NodeTable:
     live = ~overwritten(trace, Kind.EMBED, 0)
     write = write * live[:, None]
-    direct, total = ((write * gradient).sum(-1)[None] for gradient in (by.direct, by.embed))
-    return NodeTable.grid(kind, 0, live[None], write.norm(dim=-1)[None], direct, total)
+    direct, total = ((write * gradient).sum(-1) for gradient in (by.direct, by.embed))
+    more, further = corrected(by.missing, Component(kind), write, range(len(write)))
+    norm = write.norm(dim=-1)[None]
+    return NodeTable.grid(kind, 0, live[None], norm, (direct + more)[None], (total + further)[None])

@@ -7,11 +7,14 @@ import torch
 from torch import Tensor
 
 from model.components import RESIDUAL, Component, Kind
+from model.edits.edges import NODE_CHANGES
 from model.edits.interventions import Sources
-from model.effects.backward import Rerun, Treatment, final_gradient, graph, rerun
+from model.edits.wiring import Wiring
+from model.effects.backward import Pulled, Rerun, Treatment, final_gradient, graph, rerun
+from model.effects.cut_edges import Missing, missing
 from model.effects.sublayers import edited_part
 from model.gpt2 import GPT2, wide
-from model.lines import handed_on, residual_site, written_on
+from model.lines import handed_on, last_line, residual_site, written_on
 from model.metrics import Metric
 from model.sites import Hook, Site, no_hook
 from model.targets import Target, gradient_at, metric_target
@@ -33,6 +36,8 @@ class Gradients:
     "By each layer's `resid_post`, likewise: [layer, pos, d_model]."
     edited: Mapping[int, Tensor] = field(default_factory=dict[int, Tensor])
     "By the stream after its edits, for each line after which it has been edited: [pos, d_model]."
+    missing: tuple[Missing, ...] = ()
+    "What of writes edited edges do not carry."
 
     @property
     def scored(self) -> list[int]:
@@ -56,9 +61,11 @@ def gradients(
     """
     asked = metric_target(model, trace, target) if isinstance(target, Metric) else target
     run = rerun(model, trace, asked, sources, treatment, also=also)
-    entering = {run.end: final_gradient(run)}
+    pulled = Pulled(final_gradient(run))
+    entering = {run.end: pulled.stream}
     for line in range(run.end - 1, 0, -1):
-        entering[line], _ = graph(run, line, ()).pull(entering[line + 1])
+        pulled, _ = graph(run, line, ()).pull(pulled)
+        entering[line] = pulled.stream
     empty = torch.zeros_like(entering[run.end])
 
     parts = {edited_part(trace, change) for change in trace.changes}
@@ -81,7 +88,23 @@ def gradients(
         mid=left(range(1, last, 2)),
         post=left(range(2, last, 2)),
         edited={line: entering[line + 1] for line in edited},
+        missing=_missing(run, pulled, direct, entering[run.end]),
     )
+
+
+def _missing(run: Rerun, pulled: Pulled, direct: Tensor, final: Tensor) -> tuple[Missing, ...]:
+    if not isinstance(run.edits, Wiring):
+        return ()
+    ends = into_end(run.edits, run.end, direct), into_end(run.edits, run.end, final)
+    return missing(run.model, run.trace, run.edits, pulled.edges, *ends)
+
+
+def into_end(wiring: Wiring, end: int, gradient: Tensor) -> dict[NODE_CHANGES, Tensor]:
+    """By what edges into the unembedding add, where that is what reads: [pos, d_model] each."""
+    if end != last_line(wiring.model.config.n_layer):
+        return {}
+    weights = wiring.weights(Component(Kind.UNEMBED), len(gradient))
+    return {change: gradient * weight[0, :, None].to(gradient) for change, weight in weights.items()}
 
 
 def _unedited(run: Rerun, line: int, gradient: Tensor) -> Tensor:

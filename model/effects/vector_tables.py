@@ -1,11 +1,13 @@
 """Rows of parts whose whole write is at hand: embeddings, attention and MLP outputs, and every bias."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from model.components import Kind
+from model.components import Component, Kind
+from model.effects.cut_edges import corrected
 from model.effects.gradients import Gradients, is_upstream
 from model.effects.sublayers import added_by_edits, overwritten, stream_edits
 from model.gpt2 import GPT2, wide
@@ -56,9 +58,20 @@ def _edits(trace: Trace, by: Gradients) -> list[NodeTable]:
     for part in stream_edits(trace):
         line, kind = written_on(part), part.kind
         after = by.mid[part.layer] if kind is Kind.RESID_MID else by.post[(line - 1) // 2]
-        found = vectors(kind, part.layer, added_by_edits(trace, part), by.edited.get(line, after), by)
+        added = added_by_edits(trace, part)
+        found = vectors(kind, part.layer, added, by.edited.get(line, after), by)
+        if kind is Kind.RESID_POST and part.layer == len(by.post) - 1:
+            found = _without_tails(found, by)
         tables.append(found.at(overwritten(trace, kind, part.layer).nonzero().flatten().tolist()))
     return tables
+
+
+def _without_tails(table: NodeTable, by: Gradients) -> NodeTable:
+    """Edges into the unembedding add what they carry: that a tail's write is missing there, its own row says."""
+    direct = sum((each.in_the_books * each.direct).sum(-1) for each in by.missing)
+    total = sum((each.in_the_books * each.final).sum(-1) for each in by.missing)
+    less = [0.0 if isinstance(x, int) else x.cpu().double().numpy() for x in (direct, total)]
+    return replace(table, direct=table.direct - less[0], total=table.total - less[1])
 
 
 def _reading_biases(model: GPT2, trace: Trace, by: Gradients) -> list[NodeTable]:
@@ -112,13 +125,14 @@ def vectors(
     chosen = list(range(len(write))) if positions is None else list(positions)
     upstream = is_upstream(by, kind, layer)
     direct = (write * by.direct[chosen]).sum(-1) if upstream else write.new_zeros(len(write))
+    more, further = corrected(by.missing, Component(kind, layer, index), write, chosen)
     return NodeTable.grid(
         kind,
         layer,
         act=torch.ones(1, len(write), device=write.device),
         write_norm=write.norm(dim=-1)[None],
-        direct=direct[None],
-        total=(write * gradient).sum(-1)[None],
+        direct=(direct + more)[None],
+        total=((write * gradient).sum(-1) + further)[None],
         positions=chosen,
         index=index,
     )

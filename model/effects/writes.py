@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.components import DICTIONARY, RESIDUAL, Kind, Node
+from model.components import DICTIONARY, RESIDUAL, Component, Kind, Node
 from model.dictionaries import place_of
 from model.edits.interventions import where
 from model.effects.attribution import Gradients, overwritten
+from model.effects.cut_edges import corrected
 from model.effects.latents import after
 from model.effects.sublayers import added_by_edits, stream_edits
 from model.gpt2 import GPT2, wide
@@ -83,7 +84,12 @@ def effects_of(model: GPT2, trace: Trace, by: Gradients, node: Node) -> Effects:
         effect = sum(float(write @ read.normed) for read in by.target.reads if final and read.pos == pos)
         return Effects(act, float(write.norm()), effect, effect)
     direct = float(write @ by.direct[pos]) if written_on(part) < by.target.line else 0.0
-    return Effects(act, float(write.norm()), direct, float(write @ _after(by, node)))
+    total = float(write @ _after(by, node))
+    (more,), (further,) = corrected(by.missing, part, write[None], [pos], node.key)
+    if part == Component(Kind.RESID_POST, model.config.n_layer - 1):
+        more = more - sum(float(each.in_the_books[pos] @ each.direct[pos]) for each in by.missing)
+        further = further - sum(float(each.in_the_books[pos] @ each.final[pos]) for each in by.missing)
+    return Effects(act, float(write.norm()), direct + float(more), total + float(further))
 
 
 def _after(by: Gradients, node: Node) -> Tensor:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from model.effects.backward import final_gradient, graph, sweep
+from model.effects.backward import Pulled, final_gradient, graph, sweep
 from model.estimates.swap import NODE_SITES, Estimates, Swap, nothing
 from model.sites import Site
 
@@ -47,7 +47,7 @@ def graddrop(swap: Swap) -> GradDrop:
     """
     run, found = swap.rerun(), GradDrop(nothing(swap), nothing(swap))
     n_layer, read = swap.model.config.n_layer, run.end // 2  # layers, and those of them that the target reads
-    shared, begun, others = final_gradient(run), list[Tensor](), max(1, n_layer - 1)
+    shared, begun, others = Pulled(final_gradient(run)), list[Pulled](), max(1, n_layer - 1)
     for layer in reversed(range(read)):
         own = shared  # through this layer in its own pass, the residual stream alone carries it
         for line in range(min(2 + 2 * layer, run.end - 1), 2 * layer, -1):
@@ -59,5 +59,5 @@ def graddrop(swap: Swap) -> GradDrop:
             found.add(swap.products(layer, by), layer, (layer + n_layer - read) / others)
         begun.append(own)
     for gradient, passes in [*((each, 1) for each in begun), (shared, n_layer - read)]:
-        found.add(swap.products(0, {Site.RESID_PRE: gradient}), 0, passes / n_layer)
+        found.add(swap.products(0, {Site.RESID_PRE: gradient.embedding}), 0, passes / n_layer)
     return found

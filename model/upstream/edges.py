@@ -14,9 +14,14 @@ import torch
 from torch import Tensor
 
 from model.components import Component, Kind, Node
+from model.edits.edge_tables import left_by
+from model.edits.edges import NODE_CHANGES
 from model.edits.interventions import Sources
+from model.edits.links import INPUTS, reading_line
+from model.edits.wiring import Wiring
 from model.effects.attribution import Gradients, Treatment
 from model.effects.backward import Question, final_gradient, rerun, sweep, through_norm
+from model.effects.cut_edges import Missing, whole_write
 from model.effects.writes import reaches, write_of
 from model.gpt2 import GPT2, wide
 from model.held import held_tokens
@@ -56,12 +61,14 @@ class InputGradients:
     "By the MLPs' pre-activations: [layer, pos, d_mlp]."
     final: Tensor
     "By the residual stream that the target reads: [pos, d_model]."
+    wiring: Wiring | None = None
+    "Of a run with edited edges: what they carry."
 
     def at(self, via: Via) -> Tensor:
         return {Via.Q: self.q, Via.K: self.k, Via.V: self.v}[via]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Edges:
     """From one write into every input at its token, zero into those that come before it."""
 
@@ -88,6 +95,17 @@ class Edges:
     def gross(self) -> float:
         """The edges' absolute sum, an MLP counted as one: how much opposite paths may hide."""
         return float(sum(x.abs().sum() for x in (self.q, self.k, self.v, self.mlp))) + abs(self.final)
+
+    def put(self, head: Component, other: "Edges") -> None:
+        """Take, in place, another's for one reader."""
+        match head.kind:
+            case Kind.Q | Kind.K | Kind.V:
+                mine, new = ((each.q, each.k, each.v)[INPUTS.index(head.kind)] for each in (self, other))
+                mine[head.layer, head.index] = new[head.layer, head.index]
+            case Kind.MLP:
+                self.neurons[head.layer] = other.neurons[head.layer]
+            case _:
+                self.final = other.final
 
     def into(self, to: Input) -> float:
         part = to.component
@@ -127,7 +145,8 @@ def input_gradients(
         for site, gradient in by.items():
             found[site][layer] = gradient
     q, k, v, pre = (found[site] for site in sites)
-    return InputGradients(target, treatment, q, k, v, pre, final_gradient(run))
+    wiring = run.edits if isinstance(run.edits, Wiring) else None
+    return InputGradients(target, treatment, q, k, v, pre, final_gradient(run), wiring)
 
 
 def edges_from(
@@ -135,6 +154,7 @@ def edges_from(
 ) -> Edges:
     """From a node's write into all inputs after it; with `other`, from that run's write minus this one's (EAP).
 
+    Along an edge that has been edited only what it still carries of the write arrives.
     EAP's edges are `other` the corrupted run and `trace` the clean one.  Raises ValueError for parts that put
     nothing into the residual stream.
     """
@@ -143,22 +163,67 @@ def edges_from(
     write = write_of(model, trace, node) * reaches(trace, node)
     if other is not None:
         write = write_of(model, other, node) * reaches(other, node) - write
-    return edges_of(model, trace, by, write, written_on(node.component), node.pos)
+    line = written_on(node.component)
+    found = edges_of(model, trace, by, write, line, node.pos)
+    for head, carried in _edited(by).items():
+        if written_on(node.component) >= reading_line(head, model.config.n_layer):
+            continue
+        arriving = write
+        for change, weight in carried.items():
+            gap = _gap(model, trace, by, change, weight[0], by.final)
+            if gap.within(node.component, node.key):
+                arriving = arriving + gap.lost * float(weight[0, node.pos]) * write
+            elif gap.around(node.component, node.key):
+                arriving = arriving + float(weight[0, node.pos]) * gap.added[node.pos]
+        found.put(head, edges_of(model, trace, by, arriving, line, node.pos, head))
+    return found
+
+
+def _edited(by: InputGradients) -> dict[Component, dict[NODE_CHANGES, Tensor]]:
+    """By reader: the tails whose writes it does not meet as they are, and how often what is added instead."""
+    wiring = by.wiring
+    if wiring is None:
+        return {}
+    return {head: wiring.weights(head, len(by.final)) for head in wiring.readers()}
+
+
+def _gap(
+    model: GPT2, trace: Trace, by: InputGradients, change: NODE_CHANGES, weight: Tensor, pull: Tensor
+) -> Missing:
+    """What one reader, which has this pull on the stream [pos, d_model], does not meet of a tail."""
+    assert by.wiring is not None  # it has edited edges
+    pull = pull * weight[:, None].to(pull)
+    write, added = whole_write(model, trace, change), wide(by.wiring.delta(change)[0].detach())
+    return Missing((change.component, change.key), left_by(change) - 1, write, added, pull, pull, pull)
 
 
 @torch.no_grad()
-def edges_of(model: GPT2, trace: Trace, by: InputGradients, write: Tensor, line: int, pos: int) -> Edges:
-    """From any vector [d_model] added to the residual stream after a line at one token."""
+def edges_of(
+    model: GPT2,
+    trace: Trace,
+    by: InputGradients,
+    write: Tensor,
+    line: int,
+    pos: int,
+    head: Component | None = None,
+) -> Edges:
+    """From any vector [d_model] added to the residual stream after a line at one token.
+
+    Into every reader as it meets the stream; `head` is a reader with edited edges, and then it alone is right.
+    """
+    only = None if head is None else reading_line(head, model.config.n_layer)
     found = {via: torch.zeros_like(by.at(via)[:, :, pos, 0]) for via in SITES}
     neurons = torch.zeros_like(by.pre[:, pos])
     for layer, block in enumerate(model.blocks):
-        if line < 1 + 2 * layer < by.target.line:
-            moved = _arrives(model, trace, by, write, 1 + 2 * layer, pos) @ wide(block.attn.c_attn.weight)
+        if line < 1 + 2 * layer < by.target.line and only in (None, 1 + 2 * layer):
+            moved = _arrives(model, trace, by, write, 1 + 2 * layer, pos, head) @ wide(
+                block.attn.c_attn.weight
+            )
             parts = moved.view(3, model.config.n_head, model.config.d_head)
             for via, part in zip(SITES, parts, strict=True):
                 found[via][layer] = (part * by.at(via)[layer, :, pos]).sum(-1)
-        if line < 2 + 2 * layer < by.target.line:
-            moved = _arrives(model, trace, by, write, 2 + 2 * layer, pos) @ wide(block.mlp.c_fc.weight)
+        if line < 2 + 2 * layer < by.target.line and only in (None, 2 + 2 * layer):
+            moved = _arrives(model, trace, by, write, 2 + 2 * layer, pos, head) @ wide(block.mlp.c_fc.weight)
             neurons[layer] = moved * by.pre[layer, pos]
     final = float(write @ by.final[pos]) if line < by.target.line else 0.0
     return Edges(found[Via.Q], found[Via.K], found[Via.V], neurons, final)
@@ -197,7 +262,18 @@ def edges_into(model: GPT2, trace: Trace, by: InputGradients, to: Input) -> Grad
         return torch.stack([direct if line < target.line else torch.zeros_like(direct) for line in lines])
 
     last = 2 * model.config.n_layer + 1
-    return Gradients(target, direct, direct, before(range(1, last, 2)), before(range(2, last, 2)))
+    lines = before(range(1, last, 2)), before(range(2, last, 2))
+    edited = _edited(by).get(_reader_of(to), {}).items()
+    gaps = tuple(_gap(model, trace, by, change, weight[0], direct) for change, weight in edited)
+    return Gradients(target, direct, direct, *lines, missing=gaps)
+
+
+def _reader_of(to: Input) -> Component:
+    """What edges end in: of a head the input by which it reads."""
+    part = to.component
+    if part.kind is Kind.HEAD and to.via in SITES:
+        return replace(part, kind=INPUTS[tuple(SITES).index(to.via)])
+    return Component(Kind.MLP, part.layer) if part.kind is Kind.NEURON else part
 
 
 def _reader(model: GPT2, trace: Trace, by: InputGradients, to: Input) -> tuple[Target, Tensor]:
@@ -210,7 +286,7 @@ def _reader(model: GPT2, trace: Trace, by: InputGradients, to: Input) -> tuple[T
     line = written_on(part)
     normed = matrix @ gradient
     weighted = normed * wide(norm_before(model, line).weight)
-    pulled = _jacobian(model, trace, by, weighted, line, pos)
+    pulled = _jacobian(model, trace, by, weighted, line, pos, _reader_of(to))
     target = Target(line, (Read(pos, normed),), float(bias @ gradient), float(value @ gradient))
     return target, pulled if line < by.target.line else torch.zeros_like(pulled)
 
@@ -243,17 +319,37 @@ def _via(to: Input) -> Via:
 
 
 def _arrives(
-    model: GPT2, trace: Trace, by: InputGradients, write: Tensor, line: int, pos: int | slice
+    model: GPT2,
+    trace: Trace,
+    by: InputGradients,
+    write: Tensor,
+    line: int,
+    pos: int | slice,
+    head: Component | None = None,
 ) -> Tensor:
     """A write as it comes out of the layer norm before a line, bias left out: [..., d_model]."""
-    return _jacobian(model, trace, by, write, line, pos) * wide(norm_before(model, line).weight)
+    return _jacobian(model, trace, by, write, line, pos, head) * wide(norm_before(model, line).weight)
 
 
 def _jacobian(
-    model: GPT2, trace: Trace, by: InputGradients, delta: Tensor, line: int, pos: int | slice
+    model: GPT2,
+    trace: Trace,
+    by: InputGradients,
+    delta: Tensor,
+    line: int,
+    pos: int | slice,
+    head: Component | None = None,
 ) -> Tensor:
+    """Of the layer norm before a line, where the stream is, or where a reader with edited edges meets it."""
     n_layer = model.config.n_layer
-    resid, scale = trace[residual_site(line, n_layer)][pos], trace[scale_site(line, n_layer)][pos]
-    found = through_norm(wide(resid), scale, delta, live=by.treatment is not Treatment.ALL)
+    resid, scale = wide(trace[residual_site(line, n_layer)]), trace[scale_site(line, n_layer)]
     held = held_tokens(trace, line, n_layer)[pos]
-    return torch.where(held[..., None], through_norm(wide(resid), scale, delta, live=False), found)
+    added = None if head is None or by.wiring is None else by.wiring.added(head, resid[None])
+    if added is not None:
+        resid = resid + added[0]
+        scale = torch.where(
+            held_tokens(trace, line, n_layer)[:, None], scale, norm_before(model, line).scale(resid)
+        )
+    resid, scale = resid[pos], scale[pos]
+    found = through_norm(resid, scale, delta, live=by.treatment is not Treatment.ALL)
+    return torch.where(held[..., None], through_norm(resid, scale, delta, live=False), found)
