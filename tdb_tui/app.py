@@ -81,7 +81,7 @@ class TdbApp(App[int], inherit_bindings=False):
 
     async def _serve(self) -> None:
         try:
-            notes = await self.worker.open(self.main.stream)
+            notes = await self.worker.open(self.main.stream, self._said)
         except CommandError as error:
             self.exit(error.exit_code, error.exit_code, message=f"*** {error}")
             return
@@ -104,8 +104,14 @@ class TdbApp(App[int], inherit_bindings=False):
         self._answer(job, done)
         self.main.status.show("idle")
 
+    def _said(self, lines: Sequence[str]) -> None:
+        """An answer as far as it has come."""
+        if self.worker.running is not None:
+            self.main.log_pane.say(lines)
+
     def _answer(self, job: Job, turn: "Turn") -> None:
         """Put a turn on the screen."""
+        self.main.log_pane.say(())
         first = self.main.log_pane.count() - 1
         for done in turn.done:
             self.main.write(done)

@@ -46,9 +46,9 @@ RESULTS: dict[str, dict[str, str]] = {
     "strips": {
         "target": "`text`, `value`",
         "by": "`total` or `direct`",
-        "rows": "list of `{pos, text, embed, mlp, query, key, unpaired, value_bias, biases}`, one a token; with "
-        "`against` differences, and `right_pos`",
-        "sums": "of each over the tokens; `sum` is embed + mlp + query + biases",
+        "rows": "list of `{pos, text, embed, mlp, query, key, unpaired, value_bias, biases, edits}`, one a token; "
+        "`edits` is what edits of the residual stream have added; with `against` differences, and `right_pos`",
+        "sums": "of each over the tokens; `sum` is embed + mlp + query + biases + edits",
     },
     "trace": {
         "frame": "`number`, `description`",
@@ -199,6 +199,7 @@ RESULTS: dict[str, dict[str, str]] = {
         "logits that the token is taken from, null where it is not of logits alone; those of the baseline are null "
         "where nothing is edited",
         "base": "`tokens` and `text` without the edits; null where it is the same or alone",
+        "stopped": "whether it was stopped before its last token; what had come is there",
     },
     "edits": {
         "base": "the metric without edits",

@@ -111,6 +111,8 @@ class Session:
         "The commands that a script of the session starts with."
         self.streamed: Callable[[Snapshot], None] | None = None
         "Called now and then while a table fills, with the snapshot that shows what there is of it."
+        self.said: Callable[[Sequence[str]], object] | None = None
+        "Called with the lines that an answer has so far, while it is being made."
 
     @property
     def state(self) -> State:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -37,9 +37,14 @@ class Worker:
         self.jobs: asyncio.Queue[Job] = asyncio.Queue()
         self.running: Job | None = None
 
-    async def open(self, streamed: "Callable[[RankedView | HeatView | None], object]") -> list[str]:
+    async def open(
+        self,
+        streamed: "Callable[[RankedView | HeatView | None], object]",
+        said: "Callable[[Sequence[str]], object]",
+    ) -> list[str]:
         """Open the session; `streamed` is called with a table or a map while it is measured.
 
+        `said` is called with the lines that a long answer has so far.
         Returns notes for the user.  Raises CommandError.
         """
         loop = asyncio.get_running_loop()
@@ -54,6 +59,7 @@ class Worker:
             loop.call_soon_threadsafe(streamed, view)
 
         session.streamed, session.at_terminal = stream, True
+        session.said = lambda lines: loop.call_soon_threadsafe(said, lines)
         self.session = session
         return notes
 

@@ -1,15 +1,19 @@
 """`generate`: beside the baseline, seeded, token by token with the metric."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from model.sampling import Step
 from model.trace import logits_at, record
 from tdb_tui.commands import execute
 from tdb_tui.engine import Engine
 from tdb_tui.session import Session
+from tdb_tui.state import Inputs
 from tests.sessions import SHAPE, TOKENS, begin, do, fail, load, write_model
 
 
@@ -113,7 +117,8 @@ def test_generating_can_be_interrupted_and_changes_nothing(session: Session) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session.engine, "stop_here", stopping)
         done = execute(session, "generate 9")[-1]
-    assert done.interrupted and session.snapshot is before and session.engine.progress == ""
+    assert done.reply is not None and done.reply.result["stopped"]
+    assert session.snapshot is before and session.engine.progress == ""
 
 
 def test_probabilities_are_before_temperature(session: Session) -> None:
@@ -121,3 +126,49 @@ def test_probabilities_are_before_temperature(session: Session) -> None:
     logits = session.snapshot.now.logits(session.state.end)
     p = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
     assert row["p"] == pytest.approx(float(p[row["id"]]), abs=1e-12)
+
+
+def test_tokens_show_as_they_come_and_the_last_is_the_answer(session: Session) -> None:
+    do(session, "ablate L1H2 scale 3")
+    seen: list[tuple[str, ...]] = []
+    session.said = lambda lines: seen.append(tuple(lines))
+    reply = do(session, "generate 4")
+    assert len(seen) == 4
+    assert seen[-1] == reply.lines[:2]
+    assert [len(lines) for lines in seen] == [2] * 4  # both sides, from the first token on
+    assert len({lines[0] for lines in seen}) == 4
+
+
+def test_stopped_what_has_come_is_kept_and_is_what_the_whole_answer_begins_with(session: Session) -> None:
+    do(session, "ablate L1H2 scale 3")
+    line = "generate 8 --temperature 0.9 --seed 4"
+    whole = do(session, line).result
+
+    seen: list[object] = []
+
+    def stop(lines: Sequence[str]) -> None:
+        seen.append(lines)
+        if len(seen) == 3:
+            session.engine.interrupt.set()
+
+    session.said = stop
+    before = session.state
+    (done,) = execute(session, line)
+    assert done.reply is not None and done.reply.warnings == ("stopped after 3 of 8 tokens",)
+    assert done.reply.result["stopped"] and not whole["stopped"]
+    assert done.reply.result["rows"] == whole["rows"][:3]
+    assert session.state == before
+
+
+def test_stopped_before_the_first_token_nothing_is_said(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = session.engine.generate
+
+    def generate(inputs: Inputs, *how: Any) -> Iterator[Step]:
+        session.engine.interrupt.set()
+        return real(inputs, *how)
+
+    monkeypatch.setattr(session.engine, "generate", generate)
+    (done,) = execute(session, "generate 3")
+    assert done.reply is None and done.interrupted

@@ -259,3 +259,41 @@ def test_the_report_and_the_ranking_are_exported(engine: Engine) -> None:
     assert "ranked components, by direct effect" in Path("r.txt").read_text()
     assert Path("r.md").read_text() == f"```\n{Path('r.txt').read_text()}```\n"
     assert said(do(session, "export r.tdb")) == "wrote r.tdb"
+
+
+def test_the_last_sweep_is_saved_with_its_numbers(engine: Engine) -> None:
+    session = begin(engine)
+    do(session, "ablate L1H2", "sweep patch resid_pre", "save it.json")
+    other = begin(engine)
+    do(other, "load it.json")
+    here, there = do(session, "sweep show").result, do(other, "sweep show").result
+    assert here == there and not do(other, "sweep show").warnings
+    assert other.snapshot.sweep is not None and other.snapshot.sweep.of == other.state.inputs
+    do(other, "save again.json")
+    saved, again = (json.loads(Path(name).read_text())["sweep"] for name in ("it.json", "again.json"))
+    assert saved == again
+    assert do(other, "sweep show raw").result == do(session, "sweep show raw").result
+
+
+def test_a_sweep_of_an_earlier_run_is_still_one_after_loading(engine: Engine) -> None:
+    session = begin(engine)
+    do(session, "sweep ablate heads @END", "ablate L1H2", "save it.json")
+    other = begin(engine)
+    do(other, "load it.json")
+    assert do(other, "sweep show").warnings == do(session, "sweep show").warnings != ()
+
+
+@pytest.mark.parametrize(
+    "part, value",
+    [("values", [[[0.5]]]), ("axes", [{"name": "layer", "labels": ["0"]}]), ("ends", ["A"]), ("nodes", [["x"]]),
+     ("seed", -1), ("baseline", ["much"]), ("normalised", "yes"), ("positions", [1])],
+)  # fmt: skip
+def test_a_damaged_sweep_is_refused_and_the_session_kept(engine: Engine, part: str, value: object) -> None:
+    session = begin(engine)
+    do(session, "sweep ablate heads @END", "save it.json")
+    data = json.loads(Path("it.json").read_text())
+    data["sweep"][part] = value
+    Path("bad.json").write_text(json.dumps(data))
+    before = session.snapshot
+    assert "damaged" in str(fail(session, "load bad.json").error)
+    assert session.snapshot is before

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.components import Node
-from model.edits.interventions import Sources
+from model.components import Component, Kind, Node
+from model.edits.edges import Carried, EdgeChange
+from model.edits.interventions import Ablate, Patch, Sources
 from model.effects.attribution import head_matrices
 from model.gpt2 import GPT2, wide
 from model.nodes import NodeTable
@@ -21,7 +22,7 @@ from tdb_tui.tables.strips import NAMES, By, strips
 from tdb_tui.views.strips import levels, token_effects
 from tests.naive import Naive
 from tests.sessions import PROMPT, begin, do, fail, load, write_model
-from tests.tiny import EDITS, END, L2H0, LD, M1, TINY, TOKENS
+from tests.tiny import EDITS, END, L0H1, L1H2, L2H0, LAST, LD, M1, TINY, TOKENS
 
 Floats = NDArray[np.float64]
 MEASURES: tuple[By, ...] = ("total", "direct")
@@ -236,3 +237,41 @@ def test_the_view_shades_by_the_largest_of_each_strip(session: Session) -> None:
         assert all(level * value >= 0 for level, value in zip(strip.levels, strip.values, strict=True))
     assert levels(np.array([0.0, 0.0])) == (0, 0)
     assert levels(np.array([-8.0, 1.0, 3.9, 8.0])) == (-4, 0, 2, 4)
+
+
+L1H2V, UNEMBED = Component(Kind.V, 1, 2), Component(Kind.UNEMBED)
+BY_EDGES = EdgeChange(
+    (
+        Carried(Ablate(L0H1), L1H2V),
+        Carried(Ablate(L1H2, LAST), UNEMBED),
+        Carried(Ablate(L0H1, LAST, key=1), M1),
+    )
+)
+
+
+@pytest.mark.parametrize("by", MEASURES)
+def test_edits_of_the_stream_have_a_strip_of_their_own(tiny: GPT2, sources: Sources, by: By) -> None:
+    place = Patch(Component(Kind.RESID_MID, 1), LAST, LAST)
+    asked = Reading(tiny, record(tiny, TOKENS, [place], sources), LD, sources, no_hook).asked()
+    found, biases = strips(asked, by), asked.table("bias")
+    rows = [row for row in range(len(biases)) if biases.component(row) == place.component]
+    assert close(found.edits.sum(), float(getattr(biases, by)[rows].sum())) and found.edits[END]
+    assert not found.edits[:END].any()
+    assert found.names == (*NAMES, "edits")
+    assert close(found.biases.sum() + found.edits.sum(), float(getattr(biases, by).sum()))
+    if by == "direct":
+        assert close(found.sum, asked.value)
+
+
+@pytest.mark.parametrize("by", MEASURES)
+def test_strips_respect_cut_edges(tiny: GPT2, sources: Sources, by: By) -> None:
+    asked = Reading(tiny, record(tiny, TOKENS, [BY_EDGES], sources), LD, sources, no_hook).asked()
+    found, pairs = strips(asked, by), asked.table("pair")
+    assert close(found.query, by_token(pairs, by)) and close(found.query, by_token(asked.table("head"), by))
+    assert close(found.key, by_token(pairs, by, "key"))
+    if by == "direct":
+        assert close(found.sum, asked.value)
+
+
+def test_without_edits_of_the_stream_there_are_four(tiny: GPT2, sources: Sources) -> None:
+    assert strips(reading(tiny, sources, "head mean").asked()).names == NAMES

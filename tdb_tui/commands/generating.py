@@ -1,13 +1,15 @@
 """`generate`: what the model goes on to say, under the edits and without them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 from model.metrics import PROBES, Metric, Quantity
 from model.tokenizer import Tokenizer, printable
 from tdb_tui.commands.table import command
-from tdb_tui.errors import CommandError
+from tdb_tui.engine import Engine
+from tdb_tui.errors import CommandError, Interrupted
 from tdb_tui.formats import metric_text, probability, quoted, signed
 from tdb_tui.language.arguments import at_most, integer, option_integer
 from tdb_tui.language.parsing import Call
@@ -52,6 +54,7 @@ def generate(session: Session, call: Call) -> Reply:
     The most likely tokens, or with --temperature sampled ones: the same seed draws the same on both sides.  An edit
     of every position (`L1H3@*`) holds for generated tokens too, one of named positions stays there, and a patch or a
     mean per position has values for the prompt only.  The metric is that of the logits which the token is taken from.
+    Tokens show as they come; Escape stops, and what has come is kept.
     """
     at_most(call, 1)
     how = How(
@@ -62,38 +65,57 @@ def generate(session: Session, call: Call) -> Reply:
     )
     inputs, tokenizer = session.state.inputs, session.snapshot.tokenizer
     unedited = replace(inputs, edits=())
-    base = _said(session, unedited, how, "base") if inputs.changes or call.has("base-only") else None
-    shown = base if base is not None and call.has("base-only") else _said(session, inputs, how, "now")
-    beside = None if shown is base else base
-    held = _text(tokenizer, shown)
+    sides = [unedited] if call.has("base-only") else [inputs, unedited] if inputs.changes else [inputs]
+    said, stopped = _together(session, sides, how)
+    shown, beside = said[0], said[1] if len(said) > 1 else None
     result: dict[str, Any] = {
-        **held,
+        **_text(tokenizer, shown),
         "rows": _rows(tokenizer, shown, beside),
         "base": None if beside is None else _text(tokenizer, beside),
         "temperature": how.temperature,
         "top_k": how.top_k,
         "seed": how.seed,
+        "stopped": stopped,
     }
     lines = (*_texts(tokenizer, shown, beside), "", *_table(session, shown, beside))
-    return Reply(lines, result)
+    notes = (f"stopped after {len(shown)} of {how.count} tokens",) if stopped else ()
+    return Reply(lines, result, notes)
 
 
-def _said(session: Session, inputs: Inputs, how: How, side: str) -> list[Said]:
-    """Raises CommandError where the prompt leaves no room."""
-    engine, found = session.engine, list[Said]()
-    metric = inputs.metric
+def _together(session: Session, sides: Sequence[Inputs], how: How) -> tuple[list[list[Said]], bool]:
+    """What each side says, token by token side by side, shown as it comes; and whether it was stopped on the way.
+
+    Stopped, what has come is kept.  Raises CommandError where the prompt leaves no room, Interrupted before any token.
+    """
+    engine, tokenizer = session.engine, session.snapshot.tokenizer
+    found: list[list[Said]] = [[] for _ in sides]
+    steps = [_said(engine, inputs, how) for inputs in sides]
+    stopped = False
     try:
-        for step in engine.generate(inputs, how.count, how.temperature, how.top_k, how.seed):
-            p = float((step.logits[step.token] - step.logits.logsumexp(-1)).exp())
-            found.append(Said(step.token, p, float(metric.of(step.logits)) if _of_logits(metric) else None))
-            engine.progress = f"{side} {len(found)}/{how.count}"
+        for row in zip_longest(*steps):
+            for side, said in zip(found, row, strict=True):
+                side += [said] if said is not None else []
+            engine.progress = f"{len(found[0])}/{how.count}"
+            if session.said is not None:
+                session.said(_texts(tokenizer, found[0], found[1] if len(found) > 1 else None))
+    except Interrupted:
+        if not all(found):
+            raise
+        stopped = True
     finally:
         engine.progress = ""
-    if not found:
-        length, limit = len(inputs.prompt.tokens), engine.info.config.n_ctx
+    if not found[0]:
+        length, limit = len(sides[0].prompt.tokens), engine.info.config.n_ctx
         message = f"the prompt has {length} tokens and {engine.info.name} reads {limit}: give a shorter one"
         raise CommandError(message, code="bad-prompt")
-    return found
+    return found, stopped
+
+
+def _said(engine: Engine, inputs: Inputs, how: How) -> Iterator[Said]:
+    metric = inputs.metric
+    for step in engine.generate(inputs, how.count, how.temperature, how.top_k, how.seed):
+        p = float((step.logits[step.token] - step.logits.logsumexp(-1)).exp())
+        yield Said(step.token, p, float(metric.of(step.logits)) if _of_logits(metric) else None)
 
 
 def _of_logits(metric: Metric) -> bool:

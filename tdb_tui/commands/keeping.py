@@ -49,13 +49,17 @@ def save(session: Session, call: Call) -> Reply:
     examples=("save ;; load session.json", "load ioi.json --force"),
 )
 def load(session: Session, call: Call) -> Reply:
-    """Take up a saved session.  Another model than the one it was saved with is refused without --force."""
+    """Take up a saved session, its last sweep included.
+
+    Another model than the one it was saved with is refused without --force.
+    """
     if not call.args:
         raise CommandError("load which file: load session.json", code="missing-argument")
     path = file_path(call.args[0])
     data: dict[str, Any] = read_session(path)
     at_most(call, 1)
     loaded = from_json(session, data, path, force=call.has("force"))
+    session.sweep = loaded.sweep
     session.change(loaded.state.inputs, call.text, loaded.state)
     session.opening, session.done = loaded.script, []
     return note(f"loaded {path}   metric {session.snapshot.now.value:+.2f}", value=session.snapshot.now.value)

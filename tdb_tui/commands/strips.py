@@ -15,7 +15,7 @@ from tdb_tui.formats import quoted, signed
 from tdb_tui.language.parsing import Call
 from tdb_tui.replies import Reply, columns
 from tdb_tui.session import Session, Snapshot
-from tdb_tui.tables.strips import NAMES, By, Strips, less, strips
+from tdb_tui.tables.strips import EDITS, NAMES, By, Strips, less, strips
 
 CLAUSES = {
     "by": "by total, by direct",
@@ -23,7 +23,7 @@ CLAUSES = {
     "with": "with IO=Mary#2",
 }
 MEASURES: dict[str, By] = {"total": "total", "direct": "direct"}
-ALSO = ("unpaired", "value_bias", "biases")
+ALSO = ("unpaired", "value_bias", "biases", EDITS)
 
 
 @command(
@@ -38,6 +38,8 @@ def token_effects(session: Session, call: Call) -> Reply:
     """Effects summed over all layers, token by token: embeddings, MLPs, attention by query and by key.
 
     query   what heads write at the token that reads;  key  what they read from the token that is read
+
+    edits   what edits of the residual stream have added to it (steering, patches of it), where there are any
 
     Query and key have one sum, but for edited heads, which are no sum over keys.  The value's bias is in every
     pair, and so in `key`; the last line says how much of it that is.  `against` shows differences.
@@ -104,13 +106,13 @@ def _table(
         (
             str(at),
             snapshot.tokenizer.display(token),
-            *(signed(float(getattr(found, name)[at])) for name in NAMES),
+            *(signed(float(getattr(found, name)[at])) for name in found.names),
             notes[at] if notes else "",
         )
         for at, token in enumerate(tokens)
     ]
-    totals = ("", "sum", *(signed(float(getattr(found, name).sum())) for name in NAMES), "")
-    return columns([("#", "token", *NAMES, ""), *cells, totals], "r-rrrr-")
+    totals = ("", "sum", *(signed(float(getattr(found, name).sum())) for name in found.names), "")
+    return columns([("#", "token", *found.names, ""), *cells, totals], f"r-{'r' * len(found.names)}-")
 
 
 def _footer(found: Strips, target: float | None) -> str:

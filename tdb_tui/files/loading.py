@@ -22,6 +22,7 @@ from tdb_tui.edits.checkpoints import checked_name
 from tdb_tui.errors import CommandError
 from tdb_tui.files.edit_files import with_edits
 from tdb_tui.files.saved_names import read_aliases, read_notes, read_variables
+from tdb_tui.files.saved_sweeps import saved_sweep
 from tdb_tui.files.saved_values import as_number, as_text, as_truth, as_whole, read_json
 from tdb_tui.files.saving import SCHEMA, weights_hash
 from tdb_tui.language.expressions import parse_expression
@@ -32,6 +33,7 @@ from tdb_tui.settings import with_setting
 from tdb_tui.state import Checkpoint, Display, Examples, Inputs, Means, Place, Prompt, State, Stop
 from tdb_tui.stepping import rows_inside
 from tdb_tui.stop_commands import checked
+from tdb_tui.sweeps.values import Picture
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +41,8 @@ class Loaded:
     state: State
     script: tuple[str, ...]
     "The commands that led there."
+    sweep: Picture | None = None
+    "The last one; of another model none is kept."
 
 
 def read_session(path: Path) -> dict[str, Any]:
@@ -61,7 +65,9 @@ def from_json(session: Session, data: dict[str, Any], path: Path, force: bool = 
         state = _with_circuits(session, state, data, lenient=not same)
         state = replace(state, checkpoints=tuple(reader.checkpoints(data.get("checkpoints", []))))
         if same:
-            return Loaded(state, tuple(as_text(line) for line in data["script"]))
+            sweep = data.get("sweep")
+            sweep = None if sweep is None else saved_sweep(sweep, state.inputs)
+            return Loaded(state, tuple(as_text(line) for line in data["script"]), sweep)
         kept = (edit.text for edit in state.inputs.edits if edit.enabled)
         return Loaded(state, (*opening(state.inputs, session.engine.tokenizer), *kept))
     except KeyError as error:

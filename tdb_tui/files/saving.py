@@ -10,6 +10,7 @@ from model.sets.files import row_of
 from tdb_tui.circuits.drafts import as_dict
 from tdb_tui.errors import CommandError
 from tdb_tui.files.saved_names import named
+from tdb_tui.files.saved_sweeps import as_saved_sweep
 from tdb_tui.session import Session
 from tdb_tui.state import Edit, Examples, Inputs, Prompt
 
@@ -40,6 +41,7 @@ def to_json(session: Session) -> str:
         ],
         "circuits": [as_dict(circuit) for circuit in state.circuits],
         "circuit": state.circuit,
+        "sweep": None if session.sweep is None else as_saved_sweep(session.sweep, inputs),
         "next": {"edit": state.next_edit, "stop": state.next_stop, "display": state.next_display},
         "script": [*session.opening, *session.done],
     }

@@ -9,7 +9,7 @@ from rich.style import Style
 
 from model.tokenizer import printable
 from tdb_tui.errors import Unconfirmed
-from tdb_tui.palette import ECHO, ERROR, PLAIN, WARNING
+from tdb_tui.palette import DIM, ECHO, ERROR, PLAIN, WARNING
 from tdb_tui.panes.paint import Spans
 from tdb_tui.panes.pane import Pane
 
@@ -43,6 +43,8 @@ class Log(Pane):
         self._written: deque[tuple[str, Style]] = deque(maxlen=MOST_LINES)
         self._lines: list[tuple[str, Style]] = []
         "What was written, in lines that fit."
+        self._saying: list[tuple[str, Style]] = []
+        "Of an answer that is still being made, what there is, below all others."
         self.reading = False
         "Whether a long answer is laid open."
 
@@ -55,8 +57,18 @@ class Log(Pane):
         self.top = max(min(len(self._lines) - self.rows_shown, len(self._lines) - last), 0)
         self.cursor = max(len(self._lines) - 1, 0)
 
+    def say(self, lines: Iterable[str]) -> None:
+        """Show what there is of an answer, in place of what there was of it; nothing, once it is written."""
+        saying = self._folded((printable(line), DIM) for line in lines)
+        if saying or self._saying:
+            self._lines = [*self._lines[: len(self._lines) - len(self._saying)], *saying]
+            self._saying = saying
+            self.top = max(len(self._lines) - self.rows_shown, 0)
+            self.cursor = max(len(self._lines) - 1, 0)
+            self.update()
+
     def on_resize(self) -> None:
-        self._lines = self._folded(self._written)
+        self._lines, self._saying = self._folded(self._written), []
         super().on_resize()
 
     def _folded(self, lines: Iterable[tuple[str, Style]]) -> list[tuple[str, Style]]:

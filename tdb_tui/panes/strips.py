@@ -85,7 +85,7 @@ class Strips(Pane):
 
     def _cells(self) -> int:
         """Of a strip: its number, its shade or bar, a space."""
-        return max((self.size.width - LABEL) // 4, NUMBER + 1)
+        return max((self.size.width - LABEL) // len(self.view.strips if self.view else "four"), NUMBER + 1)
 
     def _ends(self) -> list[tuple[Strip, int]]:
         strips = () if self.view is None else self.view.strips

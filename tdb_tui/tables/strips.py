@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.components import Kind
+from model.components import RESIDUAL, Component, Kind
 from model.effects.attribution import head_matrices, is_upstream, live_heads, overwritten
 from model.gpt2 import wide
-from model.nodes import NodeTable
+from model.nodes import KINDS, NodeTable
 from model.sites import Site
 from tdb_tui.asked import Asked
 
@@ -25,6 +25,8 @@ By = Literal["total", "direct"]
 
 NAMES = ("embed", "mlp", "query", "key")
 "The strips, in the order in which they are shown."
+EDITS = "edits"
+"The strip of what edits of the residual stream have added, shown where there are any."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,11 +45,18 @@ class Strips:
     "Of `key`: what the values' biases write, which is the same whatever token is read."
     biases: Floats
     "Attention's and MLPs' output biases, the final layer norm's, the target's own."
+    edits: Floats
+    "What edits of the residual stream have added to it: steering, patches, edges into the unembedding."
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The strips that have something to show."""
+        return (*NAMES, EDITS) if self.edits.any() else NAMES
 
     @property
     def sum(self) -> float:
         """Every node once and every bias: by `direct`, what is asked about."""
-        return float((self.embed + self.mlp + self.query + self.biases).sum())
+        return float((self.embed + self.mlp + self.query + self.biases + self.edits).sum())
 
 
 def strips(asked: Asked, by: By = "total") -> Strips:
@@ -59,7 +68,8 @@ def strips(asked: Asked, by: By = "total") -> Strips:
         np.add.at(out, table.pos, getattr(table, by))
         return out
 
-    heads = asked.table("head")
+    heads, biases = asked.table("head"), asked.table("bias")
+    edited = np.isin(biases.kind, [KINDS.index(kind) for kind in RESIDUAL])
     key, value_bias = _by_key(asked, by)
     return Strips(
         embed=at_tokens(asked.table("embed")),
@@ -68,7 +78,8 @@ def strips(asked: Asked, by: By = "total") -> Strips:
         key=key,
         unpaired=at_tokens(heads.take(_unpaired(asked, heads))),
         value_bias=value_bias,
-        biases=at_tokens(asked.table("bias")),
+        biases=at_tokens(biases.take(~edited)),
+        edits=at_tokens(biases.take(edited)),
     )
 
 
@@ -120,5 +131,14 @@ def _by_key(asked: Asked, by: By) -> tuple[Floats, Floats]:
         wanted = pattern.mT @ (gradient @ w_o.mT)  # [head, key, d_head]
         b_v = wide(model.blocks[layer].attn.c_attn.bias)[2 * config.d_model :].view(-1, 1, config.d_head)
         key += (wanted * wide(trace[Site.V, layer])).sum((0, 2))
+        for gap in gradients.missing:
+            pull = gap.total if by == "total" else gap.direct
+            for head in range(len(w_o)):
+                part = Component(Kind.HEAD, layer, head)
+                if gap.within(part):
+                    less = (pattern[head].mT @ (pull @ w_o[head].T)) * wide(trace[Site.V, layer][head])
+                    key += gap.lost * less.sum(-1)
+                elif gap.around(part) and gap.tail[1] is not None:
+                    key[gap.tail[1]] += (gap.added * pull).sum()
         bias += (wanted * b_v).sum((0, 2))
     return key.double().cpu().numpy(), bias.double().cpu().numpy()

@@ -1,21 +1,27 @@
-"""Snapshot -> the token-effect strips: four signed numbers a token, and how strongly each is shaded."""
+"""Snapshot -> the token-effect strips: four or five signed numbers a token, and how strongly each is shaded."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tdb_tui.session import Snapshot
-from tdb_tui.tables.strips import NAMES, By, strips
+from tdb_tui.tables.strips import EDITS, By, strips
 from tdb_tui.views.data import Strip, StripsView
 
 LEVELS = 4
-CAPTIONS = {"embed": "embedding", "mlp": "MLPs", "query": "attention, by query", "key": "attention, by key"}
+CAPTIONS = {
+    "embed": "embedding",
+    "mlp": "MLPs",
+    "query": "attention, by query",
+    "key": "attention, by key",
+    EDITS: "edits of the stream",
+}
 
 
 def token_effects(snapshot: Snapshot, by: By = "total") -> StripsView:
     """The strips of what the selected frame asks about."""
     found = strips(snapshot.asked, by)
     tokens = snapshot.state.inputs.prompt.tokens
-    shown = [(name, getattr(found, name)) for name in NAMES]
+    shown = [(name, getattr(found, name)) for name in found.names]
     return StripsView(
         texts=tuple(snapshot.tokenizer.display(token) for token in tokens),
         cursor=snapshot.state.pos,
