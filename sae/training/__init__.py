@@ -1,0 +1,1 @@
+"""Training dictionaries: one loop, with the loss and the activation as arguments."""
