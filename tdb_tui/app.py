@@ -1,5 +1,7 @@
 """The terminal application: one screen, one engine thread, and lines of text between them."""
 
+import asyncio
+import signal
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -14,6 +16,7 @@ from tdb_tui.errors import CommandError, Unconfirmed
 from tdb_tui.files.sourcing import Block
 from tdb_tui.language.completion import Completion
 from tdb_tui.palette import ERROR, WARNING
+from tdb_tui.panes.diary import Diary
 from tdb_tui.panes.menu import Item, Menu, command_items, key_items
 from tdb_tui.panes.pane import Painted
 from tdb_tui.panes.screen import MainScreen
@@ -57,6 +60,7 @@ class TdbApp(App[int], inherit_bindings=False):
         opening, shown = f"loading {printable(name)} …", printable(prompt)
         self.main = MainScreen(opening, shown, list(history), self)
         self.worker = Worker(start)
+        self.diary = Diary(self.main)
         self._head: Component | None = None
         "The head under the cursor of the ranked components, where that was moved last."
         self._last: Done | None = None
@@ -75,19 +79,21 @@ class TdbApp(App[int], inherit_bindings=False):
     def on_mount(self) -> None:
         self.app_resume_signal.subscribe(self, lambda _: self.main.refresh(layout=True))
         self._clock = self.set_interval(PROGRESS_SECONDS, self._progress, pause=True)
+        for number in (signal.SIGHUP, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, self._ended, 128 + number)
         self.call_after_refresh(self.run_worker, self._serve(), group="engine")
 
     # The engine's side: one job after the other.
 
     async def _serve(self) -> None:
         try:
-            notes = await self.worker.open(self.main.stream, self._said)
+            session, notes = await self.worker.open(self.main.stream, self._said)
         except CommandError as error:
             self.exit(error.exit_code, error.exit_code, message=f"*** {error}")
             return
         self.main.log_pane.write(notes, WARNING)
         self.main.log_pane.show_from(0)
-        for line in ("", *self._commands):
+        for line in ("", *self.diary.go_on(session), *self._commands):
             self.worker.jobs.put_nowait(Job(line or None))
         while True:
             await self._carry_out(await self.worker.jobs.get())
@@ -125,11 +131,14 @@ class TdbApp(App[int], inherit_bindings=False):
             ):
                 self._head = None
             self.main.show(turn.look)
+            if self.diary.take_up():
+                self.looked(self.main.ranked.head())
         if turn.done:
             self._last, self._last_line = turn.done[-1], job.line or ""
             self._after(job, turn.done[-1], first)
         if self.worker.jobs.empty():
             self.main.log_pane.update()
+        self.diary.write_down(self._head is not None)
 
     def _after(self, job: Job, last: "Done", first: int) -> None:
         """What an answer does beyond being written: leave, show its pane, lay a long one open, mend the line."""
@@ -172,6 +181,7 @@ class TdbApp(App[int], inherit_bindings=False):
             await super().on_event(event)
         elif isinstance(event, Key):
             await self.main.take(event)
+            self.diary.write_down(self._head is not None)
         else:
             self.main.paste(event.text)
 
@@ -300,6 +310,10 @@ class TdbApp(App[int], inherit_bindings=False):
             self.main.open_line(f"{item.command} ")
         else:
             self.simulate_key(item.key)
+
+    def _ended(self, code: int) -> None:
+        """The terminal has gone, or somebody ends the program: the journal has it all, so nothing is asked."""
+        self.exit(code, code)
 
     async def on_unmount(self) -> None:
         self.worker.close()

@@ -1,9 +1,16 @@
 """The options of the debugger itself.  Each is a field here; Typer makes the command line and its help of them."""
 
-from dataclasses import dataclass
-from typing import Annotated
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 from typer import Argument, Option
+
+ABOUT = ("prompt", "target", "distractor", "prompt_b", "prompts", "bos")
+"What a session is about: where it is resumed, they are what they were."
+
+MEANS = ("model", "device", "dtype")
+"What it runs on: the same, where nothing else is asked for."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,10 +50,25 @@ class Options:
         bool, Option("--keep-going", help="With --batch: go on after a failed command.")
     ] = False
 
+    resume: Annotated[
+        bool,
+        Option(
+            "--resume",
+            help="Go on with the last session, or with one whose name or prompt is given as PROMPT.",
+        ),
+    ] = False
+    journal: Annotated[bool, Option(help="Keep every command in a journal, for --resume.")] = True
+
     ascii: Annotated[bool, Option("--ascii", help="Draw with ASCII characters only.")] = False
     color: Annotated[str, Option(help="auto, truecolor, 256, 16 or none.")] = "auto"
     mouse: Annotated[bool | None, Option(help="Use the mouse; by default not over SSH.")] = None
     version: Annotated[bool, Option("--version", help="Print the version and leave.")] = False
+
+    def resumed(self, header: Mapping[str, Any]) -> "Options":
+        """These options for a session that goes on: `header` holds those it was started with."""
+        usual = Options()
+        means = {name for name in MEANS if getattr(self, name) == getattr(usual, name)}
+        return replace(self, **{name: header[name] for name in (*ABOUT, *means) if name in header})
 
     def complaint(self) -> str | None:
         """What is missing before a session can start, as a sentence; None where nothing is."""

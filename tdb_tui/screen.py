@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tdb_tui.journal.records import Kept
 from tdb_tui.options import Options
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ SWITCH_SECONDS = 0.0005
 "How long a thread keeps Python to itself: short, so that keys are answered while the engine computes."
 
 
-def run_screen(options: Options, commands: Sequence[str]) -> int:
+def run_screen(options: Options, commands: Sequence[str], kept: Kept | None = None) -> int:
     """Open the screen, load the model behind it, and stay until the user leaves; the exit code."""
     color = options.color
     if color not in COLORS:
@@ -33,7 +34,7 @@ def run_screen(options: Options, commands: Sequence[str]) -> int:
 
     sys.setswitchinterval(SWITCH_SECONDS)
     app = TdbApp(
-        lambda: _open(options),
+        lambda: _open(options, kept),
         options.prompt or options.prompts or "",
         options.model or "the model",
         commands,
@@ -43,14 +44,14 @@ def run_screen(options: Options, commands: Sequence[str]) -> int:
     return app.return_code or code or 0
 
 
-def _open(options: Options) -> "tuple[Session, list[str]]":
+def _open(options: Options, kept: Kept | None) -> "tuple[Session, list[str]]":
     """Load the model, leaving a core for the screen.  Raises CommandError."""
     import torch
 
     from tdb_tui.starting import open_session
 
     torch.set_num_threads(max((os.cpu_count() or 1) - 1, 1))
-    return open_session(options)
+    return open_session(options, kept)
 
 
 def _only_ascii() -> bool:

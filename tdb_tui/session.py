@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from model.components import Component, Kind
 from model.edits.interventions import SINGLE, Ablate, Mode, Patch, flat
@@ -19,6 +19,9 @@ from tdb_tui.metrics import in_other_prompt, is_usual, make_metric, metric_words
 from tdb_tui.readings import Reading
 from tdb_tui.state import Inputs, Place, Prompt, State
 from tdb_tui.sweeps.values import Picture
+
+if TYPE_CHECKING:
+    from tdb_tui.journal.writing import Journal
 
 
 class Knows(Protocol):
@@ -102,6 +105,8 @@ class Session:
         "`.` and `$marks`: what a screen has under its cursor and what is marked there."
         self.listed: tuple[Place, int] | None = None
         "Where the pass stood when lines were listed last, and the line after them."
+        self.journal: Journal | None = None
+        "Where lines are written down as they are carried out."
         self._saved = True
         "Whether a file holds what has been changed, circuits apart."
         self.sweep: Picture | None = None

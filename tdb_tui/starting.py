@@ -1,15 +1,20 @@
 """From the options to a session.  The model's libraries are imported when it is called."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tdb_tui.options import Options
+from tdb_tui.options import ABOUT, MEANS, Options
 
 if TYPE_CHECKING:
+    from tdb_tui.journal.records import Kept
     from tdb_tui.session import Session
 
 
-def open_session(options: Options) -> "tuple[Session, list[str]]":
-    """Find and load the model, run the prompt; the session and what a person should be told.  Raises CommandError."""
+def open_session(options: Options, kept: "Kept | None" = None) -> "tuple[Session, list[str]]":
+    """Find and load the model, run the prompt, go on where a journal ends.  Raises CommandError.
+
+    The session, and what a person should be told.
+    """
     from model.tokenizer import TokenizerError
     from model.weights import CheckpointError
     from tdb_tui.engine import load_engine
@@ -29,4 +34,40 @@ def open_session(options: Options) -> "tuple[Session, list[str]]":
             session, notes = start_session(engine, options.prompt, *words, prompts=options.prompts)
     except ComputeError as error:
         raise ComputeFailed(str(error), code="compute") from None
-    return session, [f"model {found.name}: {found.why}", *notes]
+    notes = [f"model {found.name}: {found.why}", *notes]
+    if kept is not None:
+        notes += _gone_on(session, kept)
+    if options.journal:
+        notes += _journaled(session, options, kept)
+    return session, notes
+
+
+def _gone_on(session: "Session", kept: "Kept") -> list[str]:
+    from tdb_tui.journal.resuming import replay
+
+    complaints = replay(session, kept)
+    notes = [f"resumed {kept.name}: {len(kept.lines)} lines", *complaints]
+    if kept.unfinished is not None and kept.pending is None:
+        notes.append(f"not begun again, as the program ended during it twice: {kept.unfinished}")
+    return notes
+
+
+def _journaled(session: "Session", options: Options, kept: "Kept | None") -> list[str]:
+    """Keep a journal from here on; a sentence where that cannot be."""
+    from tdb_tui.journal.finding import journal_folder
+    from tdb_tui.journal.writing import Journal
+
+    info = session.engine.info
+    about = {name: getattr(options, name) for name in (*ABOUT, *MEANS)}
+    if options.model is None:  # another start may find another one
+        about["model"] = info.name if info.name == "gpt2" else str(info.directory)
+    elif info.directory == Path(options.model).expanduser():
+        about["model"] = str(info.directory.resolve())
+    try:
+        if kept is None:
+            session.journal = Journal.begin(journal_folder(), about, {"name": info.name})
+        else:
+            session.journal = Journal.go_on(kept)
+    except OSError as error:
+        return [f"no journal, so nothing can be resumed: {(error.strerror or str(error)).lower()}"]
+    return []

@@ -41,11 +41,11 @@ class Worker:
         self,
         streamed: "Callable[[RankedView | HeatView | None], object]",
         said: "Callable[[Sequence[str]], object]",
-    ) -> list[str]:
+    ) -> "tuple[Session, list[str]]":
         """Open the session; `streamed` is called with a table or a map while it is measured.
 
         `said` is called with the lines that a long answer has so far.
-        Returns notes for the user.  Raises CommandError.
+        Returns it and notes for the user.  Raises CommandError.
         """
         loop = asyncio.get_running_loop()
         session, notes = await loop.run_in_executor(self._thread, self._start)
@@ -61,7 +61,7 @@ class Worker:
         session.streamed, session.at_terminal = stream, True
         session.said = lambda lines: loop.call_soon_threadsafe(said, lines)
         self.session = session
-        return notes
+        return session, notes
 
     async def carry_out(self, job: Job, seen: "Seen") -> "Turn":
         """Carry out a job and look at what has come of it, unless another one waits by then."""

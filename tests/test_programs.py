@@ -40,7 +40,7 @@ def test_a_first_word_that_names_no_subcommand_is_the_prompt(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked: list[str | None] = []
-    monkeypatch.setattr(debug, "_report", lambda options: asked.append(options.prompt) or 0)
+    monkeypatch.setattr(debug, "_report", lambda options, kept: asked.append(options.prompt) or 0)
     monkeypatch.setattr(debug, "_has_screen", lambda: False)
     for words in (["debug", "--target", "x"], ["pull up", "--target", "x"], ["--target", "x", "pull"]):
         monkeypatch.setattr(sys, "argv", ["tdb-tui", *words])

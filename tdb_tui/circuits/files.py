@@ -55,7 +55,7 @@ def from_dict(session: Session, data: Mapping[str, Any], lenient: bool = False) 
     if not isinstance(prompt["text"], str) or not isinstance(prompt["bos"], bool):
         raise ValueError("the circuit's prompt is no text")
     read = read_prompt(session.engine, prompt["text"], prompt["bos"])
-    found = (_node(session, text, len(read.tokens), lenient) for text in _list(data["nodes"]))
+    found = (read_node(session, text, len(read.tokens), lenient) for text in _list(data["nodes"]))
     nodes = tuple(dict.fromkeys(node for node in found if node is not None))
     if len(nodes) > MOST:
         raise ValueError(f"{len(nodes)} nodes where {MOST} are the most")
@@ -70,7 +70,7 @@ def _list(value: object) -> list[Any]:
     return value
 
 
-def _node(session: Session, text: object, length: int, lenient: bool) -> Node | None:
+def read_node(session: Session, text: object, length: int, lenient: bool) -> Node | None:
     """A node from its address with numbers, `L9H9@14<2`; None where it does not fit and need not."""
     if not isinstance(text, str):
         raise ValueError(f"{text!r} where a node belongs")
@@ -96,7 +96,7 @@ def _node(session: Session, text: object, length: int, lenient: bool) -> Node | 
 
 def _edge(session: Session, circuit: Circuit, row: Mapping[str, Any], lenient: bool) -> Edge | None:
     length = len(circuit.prompt.tokens)
-    tail, head = (_node(session, row[end], length, lenient) for end in ("from", "to"))
+    tail, head = (read_node(session, row[end], length, lenient) for end in ("from", "to"))
     if tail is None or head is None:
         return None
     edge = Edge(tail, head, None if row["via"] is None else Via(row["via"]))

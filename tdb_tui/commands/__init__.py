@@ -141,7 +141,9 @@ class Done:
 def execute(session: Session, line: str) -> list[Done]:
     """Carry out a line's commands in order, up to the first that fails.  A failed one leaves the session as it was."""
     session.engine.interrupt.clear()
-    return carry_out(session, line)
+    if session.journal is None or not line.strip():
+        return carry_out(session, line)
+    return session.journal.carried_out(session, line, carry_out)
 
 
 def carry_out(session: Session, line: str) -> list[Done]:

@@ -24,6 +24,7 @@ from tdb_tui.files.edit_files import with_edits
 from tdb_tui.files.saved_names import read_aliases, read_notes, read_variables
 from tdb_tui.files.saved_sweeps import saved_sweep
 from tdb_tui.files.saved_values import as_number, as_text, as_truth, as_whole, read_json
+from tdb_tui.files.saved_views import read_rank, read_tree
 from tdb_tui.files.saving import SCHEMA, weights_hash
 from tdb_tui.language.expressions import parse_expression
 from tdb_tui.language.parsing import parse_line
@@ -58,12 +59,7 @@ def from_json(session: Session, data: dict[str, Any], path: Path, force: bool = 
         if not same and not force:
             message = f"session is for {made_with['name']}, this is {here}: --force keeps what still fits"
             raise CommandError(message, code="other-model")
-        reader = _Reader(session, lenient=not same)
-        state = with_edits(session, reader.state(data), data["edits"], lenient=not same)
-        if same:
-            state = _with_frames(session, state, data["frames"], data["frame"])
-        state = _with_circuits(session, state, data, lenient=not same)
-        state = replace(state, checkpoints=tuple(reader.checkpoints(data.get("checkpoints", []))))
+        state = read_state(session, data, lenient=not same)
         if same:
             sweep = data.get("sweep")
             sweep = None if sweep is None else saved_sweep(sweep, state.inputs)
@@ -76,8 +72,21 @@ def from_json(session: Session, data: dict[str, Any], path: Path, force: bool = 
         raise CommandError(f"{path} is damaged: {error}", code="bad-file") from None
 
 
+def read_state(session: Session, data: Mapping[str, Any], lenient: bool = False) -> State:
+    """What `to_dict` wrote; where `lenient`, as much of it as fits this model.
+
+    Raises AddressError, CommandError, KeyError, TypeError and ValueError.
+    """
+    reader = Reader(session, lenient)
+    state = with_edits(session, reader.state(data), data["edits"], lenient)
+    if not lenient:
+        state = _with_frames(session, state, data["frames"], data["frame"])
+    state = _with_circuits(session, state, data, lenient)
+    return replace(state, checkpoints=tuple(reader.checkpoints(data.get("checkpoints", []))))
+
+
 @dataclass(frozen=True, slots=True)
-class _Reader:
+class Reader:
     """Reads the parts of a session file.  Its methods raise CommandError, KeyError, TypeError and ValueError."""
 
     session: Session
@@ -94,6 +103,8 @@ class _Reader:
             inputs,
             pos=as_whole(data["pos"], end),
             head=self.head(as_text(data["head"])),
+            rank=read_rank(self.session, data.get("rank"), end, self.lenient),
+            tree=read_tree(self.session, data.get("tree"), end + 1, self.lenient),
             stops=tuple(stop for stop in stops if stop is not None),
             displays=tuple(_display(**saved) for saved in data["displays"]),
             roles=_roles(data["roles"]),

@@ -12,18 +12,22 @@ from tdb_tui.errors import CommandError
 from tdb_tui.files.saved_names import named
 from tdb_tui.files.saved_sweeps import as_saved_sweep
 from tdb_tui.session import Session
-from tdb_tui.state import Edit, Examples, Inputs, Prompt
+from tdb_tui.state import Edit, Examples, Inputs, Prompt, RankView, Tree
 
 SCHEMA = "tdb-session/1"
 
 
 def to_json(session: Session) -> str:
     """The session, whole, for `load`.  Raises CommandError where the model's files are gone."""
-    state, inputs = session.state, session.state.inputs
-    data = {
-        "schema": SCHEMA,
-        "model": {"name": session.engine.info.name, "hash": weights_hash(session)},
-        **_inputs(inputs),
+    model = {"name": session.engine.info.name, "hash": weights_hash(session)}
+    return json.dumps({"schema": SCHEMA, "model": model, **to_dict(session)}, indent=1)
+
+
+def to_dict(session: Session) -> dict[str, Any]:
+    """The same without saying which model it is for."""
+    state = session.state
+    return {
+        **inputs_dict(state.inputs),
         "frames": [frame.text for frame in state.frames],
         "frame": state.frame,
         "stops": [asdict(stop) for stop in state.stops],
@@ -31,12 +35,14 @@ def to_json(session: Session) -> str:
         "place": asdict(state.place),
         "pos": state.pos,
         "head": str(state.head),
+        "rank": _rank(state.rank),
+        "tree": _tree(state.tree),
         "roles": dict(state.roles),
         "examples": None if state.examples is None else _examples(state.examples),
         "settings": dict(state.settings),
         **named(state),
         "checkpoints": [
-            {"name": each.name, "roles": dict(each.roles), **_inputs(each.inputs)}
+            {"name": each.name, "roles": dict(each.roles), **inputs_dict(each.inputs)}
             for each in state.checkpoints
         ],
         "circuits": [as_dict(circuit) for circuit in state.circuits],
@@ -45,7 +51,6 @@ def to_json(session: Session) -> str:
         "next": {"edit": state.next_edit, "stop": state.next_stop, "display": state.next_display},
         "script": [*session.opening, *session.done],
     }
-    return json.dumps(data, indent=1)
 
 
 def script(session: Session) -> str:
@@ -61,7 +66,8 @@ def weights_hash(session: Session) -> str:
         raise CommandError(f"the model's files cannot be read any more: {error}", code="no-file") from None
 
 
-def _inputs(inputs: Inputs) -> dict[str, Any]:
+def inputs_dict(inputs: Inputs) -> dict[str, Any]:
+    """What decides a run and its numbers, for JSON."""
     return {
         "prompt": _prompt(inputs.prompt),
         "prompt_b": None if inputs.prompt_b is None else _prompt(inputs.prompt_b),
@@ -116,3 +122,30 @@ def _prompt(prompt: Prompt) -> dict[str, Any]:
 def _examples(loaded: Examples) -> dict[str, Any]:
     rows = [row_of(example) for example in loaded.prompts.examples]
     return {"text": loaded.text, "name": loaded.prompts.name, "seed": loaded.prompts.seed, "rows": rows}
+
+
+def _rank(view: RankView) -> dict[str, Any]:
+    return {
+        "kinds": list(view.kinds),
+        "by": view.by,
+        "pos": view.pos,
+        "within": [str(component) for component in view.within],
+        "sign": view.sign,
+        "per": view.per,
+        "where": None if view.where is None else str(view.where),
+        "each": view.each,
+    }
+
+
+def _tree(tree: Tree) -> dict[str, Any]:
+    turned = [
+        {"frames": [frame.text for frame in frames], "path": [str(node) for node in path]}
+        for frames, path in tree.turned
+    ]
+    return {
+        "depth": tree.depth,
+        "top": tree.top,
+        "threshold": tree.threshold,
+        "neurons": tree.neurons,
+        "turned": sorted(turned, key=str),
+    }

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from typer.main import get_command
 from tdb_tui import __version__
 from tdb_tui.errors import CommandError, ComputeFailed
 from tdb_tui.exits import USAGE, fail
+from tdb_tui.journal.finding import find_journal, journal_folder
+from tdb_tui.journal.records import Kept
 from tdb_tui.options import Options
 from tdb_tui.programs import PROGRAMS, make_app
 from tdb_tui.starting import open_session
@@ -34,34 +37,44 @@ def run(words: Sequence[str]) -> int:
     if options.version:
         print(f"tdb-tui {__version__}")
         return 0
+    kept = None
+    if options.resume:
+        try:
+            kept = find_journal(journal_folder(), options.prompt)
+        except CommandError as error:
+            return fail(str(error), USAGE)
+        options = options.resumed(kept.header["options"])
     if complaint := options.complaint():
         return fail(complaint, USAGE)
     if options.batch or options.json or ((options.execute or options.file) and not _has_screen()):
-        return _batch(options, words)
-    return _screen(options, words) if _has_screen() else _report(options)
+        return _batch(options, words, kept)
+    return _screen(options, words, kept) if _has_screen() else _report(options, kept)
 
 
-def _batch(options: Options, words: Sequence[str]) -> int:
+def _batch(options: Options, words: Sequence[str], kept: Kept | None) -> int:
     from tdb_tui.batch import complain, run_batch
+    from tdb_tui.files.sourcing import ScriptLine
 
     try:
         script = list(_script(words))
-        session, notes = open_session(options)
+        session, notes = open_session(options, kept)
     except CommandError as error:
         complain(error)
         return _start_code(error)
     for note in notes:
         complain(note, mark="note:")
+    if kept is not None and kept.pending is not None:
+        script.insert(0, ScriptLine(kept.pending, ""))
     return run_batch(session, script, options.json, options.keep_going)
 
 
-def _report(options: Options) -> int:
+def _report(options: Options, kept: Kept | None) -> int:
     from tdb_tui.batch import complain
     from tdb_tui.machine.devices import ComputeError, compute_errors
     from tdb_tui.report import report
 
     try:
-        session, notes = open_session(options)
+        session, notes = open_session(replace(options, journal=False), kept)  # nothing will be carried out
         with compute_errors():
             said = report(session.snapshot)
     except CommandError as error:
@@ -74,7 +87,7 @@ def _report(options: Options) -> int:
     return 0
 
 
-def _screen(options: Options, words: Sequence[str]) -> int:
+def _screen(options: Options, words: Sequence[str], kept: Kept | None) -> int:
     """The screen, which imports torch behind its first frame."""
     from tdb_tui.screen import run_screen
 
@@ -82,7 +95,7 @@ def _screen(options: Options, words: Sequence[str]) -> int:
         commands = [line.text for line in _script(words)]
     except CommandError as error:
         return fail(str(error), USAGE)
-    return run_screen(options, commands)
+    return run_screen(options, commands, kept)
 
 
 def _start_code(error: CommandError) -> int:
