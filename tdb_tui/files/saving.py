@@ -47,7 +47,7 @@ def to_dict(session: Session) -> dict[str, Any]:
         ],
         "circuits": [as_dict(circuit) for circuit in state.circuits],
         "circuit": state.circuit,
-        "sweep": None if session.sweep is None else as_saved_sweep(session.sweep, inputs),
+        "sweep": None if session.sweep is None else as_saved_sweep(session.sweep, state.inputs),
         "next": {"edit": state.next_edit, "stop": state.next_stop, "display": state.next_display},
         "script": [*session.opening, *session.done],
     }
