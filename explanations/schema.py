@@ -18,17 +18,17 @@ CREATE TABLE components (
     node TEXT PRIMARY KEY, family TEXT NOT NULL REFERENCES families, count INTEGER NOT NULL,
     mean REAL, variance REAL, skewness REAL, kurtosis REAL, max REAL NOT NULL, density REAL,
     histogram BLOB NOT NULL, promoted BLOB NOT NULL, suppressed BLOB NOT NULL
-) WITHOUT ROWID;
+);
 CREATE INDEX components_of_family ON components (family);
 CREATE TABLE examples (
     node TEXT NOT NULL REFERENCES components, sampling TEXT NOT NULL, slots BLOB NOT NULL,
     PRIMARY KEY (node, sampling)
-) WITHOUT ROWID;
+);
 CREATE TABLE sequences (
     collation INTEGER NOT NULL REFERENCES collations, ordinal INTEGER NOT NULL,
     tokens BLOB NOT NULL, source TEXT NOT NULL,
     PRIMARY KEY (collation, ordinal)
-) WITHOUT ROWID;
+);
 CREATE TABLE explanations (
     number INTEGER PRIMARY KEY, node TEXT NOT NULL, text TEXT NOT NULL, method TEXT NOT NULL, model TEXT NOT NULL,
     prompt_version TEXT NOT NULL, score REAL, scores TEXT NOT NULL, samples TEXT NOT NULL,

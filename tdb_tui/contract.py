@@ -146,6 +146,20 @@ RESULTS: dict[str, dict[str, str]] = {
         "down": "the same",
         "left_out": "how many rare tokens are not among the lists",
     },
+    "examples": {
+        "node": "its address",
+        "sampling": "`top`, `quantile` or `random`",
+        "rows": "list of `{tokens, activations, peak, key, value, source}`; activations are `[pos]`, of a head "
+        "`[query][key]`; key is null but for heads",
+        "max": "the largest activation in the corpus",
+        "density": "the share of tokens at which it is above zero; null for heads and MLPs",
+        "count": "how many tokens were counted, pairs of tokens for heads",
+    },
+    "find": {
+        "words": "as they were understood",
+        "rows": "list of `{node, field, text, rank}`, best first; field is `explanation`, `note`, `promoted`, `peak` "
+        "or `context`",
+    },
     "drives": {
         "node": "its address",
         "reads": "list of `{side, pos, up, down}`, one a token that it reads; up and down as `top` gives them",

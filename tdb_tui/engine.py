@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from explanations.demo import STORE
 from model import sampling
 from model.dictionaries import NoDictionary
 from model.edits.interventions import Change, ChangeError, Sources
@@ -25,11 +26,13 @@ from model.weights import load_model, model_hash
 from tdb_tui.effects import Effect
 from tdb_tui.errors import CommandError, ComputeFailed, Interrupted
 from tdb_tui.machine.devices import compute_errors, pick_device, pick_dtype
+from tdb_tui.machine.models import DEMO
 from tdb_tui.measurements import Measured, Measurements
 from tdb_tui.readings import Reading
 from tdb_tui.saes import Saes
 from tdb_tui.sets.references import KeptMeans, LazyRun, Matched, MeanActs, matched
 from tdb_tui.state import Frame, Inputs, Means, Prompt
+from tdb_tui.stores import Stores
 from tdb_tui.sweeps.values import KeptSweeps
 
 if TYPE_CHECKING:
@@ -66,6 +69,7 @@ class Engine:
         self._measurements = Measurements()
         self.sweeps = KeptSweeps()
         self.saes = Saes(model, info.config)
+        self.stores = Stores(self.weights_hash, [STORE] if info.directory == DEMO and STORE.exists() else [])
         self._values: OrderedDict[object, float] = OrderedDict()
         self._means = KeptMeans()
         self.interrupt = threading.Event()

@@ -1,6 +1,5 @@
 """From the options to a session.  The model's libraries are imported when it is called."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,19 +8,6 @@ from tdb_tui.options import ABOUT, MEANS, Options
 if TYPE_CHECKING:
     from tdb_tui.journal.records import Kept
     from tdb_tui.session import Session
-
-
-LESSON = Options(
-    prompt="When Mary and John went to the store, John gave a drink to", target=["Mary"], distractor=["John"]
-)
-"What the lesson is about where nobody says."
-
-
-def taught(options: Options) -> Options:
-    """The options with a prompt for the lesson, where they have none."""
-    if options.prompt is not None or options.prompts is not None:
-        return options
-    return replace(options, prompt=LESSON.prompt, target=LESSON.target, distractor=LESSON.distractor)
 
 
 def open_session(options: Options, kept: "Kept | None" = None) -> "tuple[Session, list[str]]":
@@ -42,6 +28,8 @@ def open_session(options: Options, kept: "Kept | None" = None) -> "tuple[Session
         engine = load_engine(found.directory, found.name, found.why, options.device, options.dtype)
     except (ModelNotFound, CheckpointError, TokenizerError, DeviceError, ComputeError) as error:
         raise NotLoaded(str(error), code="not-loaded") from None
+    if options.store:
+        engine.stores.use([Path(path).expanduser() for path in options.store])
     words = tuple(options.target or ()), tuple(options.distractor or ()), options.prompt_b, options.bos
     try:
         with compute_errors():

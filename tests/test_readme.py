@@ -6,13 +6,14 @@ import shlex
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from tdb_tui.commands import execute
 from tdb_tui.engine import load_engine
 from tdb_tui.files.output import as_text
 from tdb_tui.keys import KEYS
 from tdb_tui.machine.models import DEMO
-from tdb_tui.programs import debug
+from tdb_tui.programs import PROGRAMS, debug, load_program
 from tdb_tui.session import Session, start
 
 UPDATE = bool(os.environ.get("TDB_UPDATE"))
@@ -66,7 +67,9 @@ def test_there_is_a_transcript() -> None:
 
 
 def test_every_option_named_exists() -> None:
-    options = {name for option in debug.command.params for name in option.opts}
+    commands = [debug.command, *(get_command(load_program(name)) for name in PROGRAMS)]
+    options = {name for command in commands for option in command.params for name in option.opts}
+    options |= {"--no-python", "--nproc-per-node"}  # torchrun's
     assert {name for name in re.findall(r"(?<![\w-])--[a-z][\w-]*", README)} <= options
 
 

@@ -69,8 +69,8 @@ def add(tally: Tally, acts: Tensor, lengths: Sequence[int], rows: Rows) -> None:
     tally.sums.add_(exact.limbs(sums))
     tally.above.add_(above)
     tally.places.add_(sum(lengths))
-    for row in rows.counted:
-        tally.histogram.add_(_histogram(acts[row, : lengths[row]]))
+    if rows.counted:
+        tally.histogram.add_(_histogram(torch.cat([acts[row, : lengths[row]] for row in rows.counted])))
     limit = torch.tensor(lengths, device=acts.device)
     by_value = slots.keys_of_values(peaks, rows.numbers)
     slots.offer(tally.top, by_value, rows.numbers, acts, limit)

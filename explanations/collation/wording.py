@@ -14,7 +14,7 @@ from model.gpt2 import GPT2, wide
 from model.tokenizer import Tokenizer
 
 PROMOTED = 10
-WORDS = 8
+WORDS = 5
 "Examples whose words a component is found by."
 AROUND = 5
 "Tokens on either side of a peak that count as its context."

@@ -15,8 +15,8 @@ from explanations.collation.plans import Plan
 from model.files import CheckpointError
 from model.gpt2 import GPT2
 from model.sites import Site
-from sae.files import load_autoencoder
-from sae.reading import place_of
+from sae.formats import load, parts_of
+from sae.reading import fits, place_of
 from tdb_tui.files.vectors import read_vector
 
 
@@ -27,7 +27,8 @@ class Job:
     out: Path
     plan: Plan
     kinds: tuple[str, ...]
-    saes: tuple[Path, ...]
+    saes: tuple[str, ...]
+    "[SITE.LAYER=]PATH"
     directions: tuple[str, ...]
     "NAME=SITE.LAYER=FILE"
     checkpoint: float
@@ -46,17 +47,23 @@ class Job:
             for kind in makers
             if kind in self.kinds
         ]
-        for path in self.saes:
-            found.append(self._latents(model, path))
+        for words in self.saes:
+            found += self._latents(model, words)
         found += [_direction(model, text) for text in self.directions]
         if not found:
             raise CollationError("nothing to collate: --only none leaves --sae and --direction")
         return found
 
-    def _latents(self, model: GPT2, path: Path) -> Group:
-        autoencoder, _ = load_autoencoder(path)
-        kind = model.wte.weight
-        return latents(model, autoencoder.to(device=kind.device, dtype=kind.dtype), hash_of(path))
+    def _latents(self, model: GPT2, words: str) -> list[Group]:
+        """The dictionaries of `[SITE.LAYER=]PATH`, a file or a directory of them."""
+        place, path = _placed(words)
+        found: list[Group] = []
+        for part in parts_of(path):
+            autoencoder = load(part, place_of(place) if place else None)
+            fits(autoencoder, model.config, part.name)
+            kind = model.wte.weight
+            found.append(latents(model, autoencoder.to(device=kind.device, dtype=kind.dtype), hash_of(part)))
+        return found
 
     def state(self, share: Share) -> Path:
         """Where a process keeps what it goes on from."""
@@ -70,12 +77,17 @@ class Job:
             "corpus": describe(self.paths, self.field),
             "model": model_hash,
             "kinds": list(self.kinds),
-            "saes": [hash_of(path) for path in self.saes],
+            "saes": [hash_of(part) for words in self.saes for part in parts_of(_placed(words)[1])],
             "directions": list(self.directions),
             "dtype": dtype,
             "device": device.partition(":")[0],
             "number of processes": share.world,
         }
+
+
+def _placed(words: str) -> tuple[str, Path]:
+    place, _, path = words.rpartition("=")
+    return place, Path(path).expanduser()
 
 
 def hash_of(path: Path) -> str:

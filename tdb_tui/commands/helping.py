@@ -5,6 +5,7 @@ from dataclasses import replace
 from model.addresses import AddressError, parse_component
 from tdb_tui.circuits.tables import summary
 from tdb_tui.commands.checkpointing import checkpoint_rows
+from tdb_tui.commands.exampling import known_lines
 from tdb_tui.commands.inspecting import print_
 from tdb_tui.commands.naming import alias_rows, variable_rows
 from tdb_tui.commands.noting import note_rows, notes_of
@@ -44,7 +45,7 @@ INFO = (
     "h",
     usage="[COMMAND|TOPIC|NODE]",
     group="help",
-    complete=("help",),
+    complete=("command",),
     examples=("help", "h rank"),
 )
 def help_(session: Session, call: Call) -> Reply:
@@ -149,7 +150,8 @@ def _about(session: Session, call: Call) -> Reply:
         right = did_you_mean(word.text, INFO) or f": {', '.join(INFO)}, or a node"
         raise CommandError(f"info knows no {word.text!r}{right}", error.code, col=word.col) from None
     reply = print_(session, call)
-    return replace(reply, lines=(*reply.lines, *notes_of(session.state, component)))
+    known = known_lines(session, component)
+    return replace(reply, lines=(*reply.lines, *notes_of(session.state, component), *known))
 
 
 def help_text(each: Command) -> tuple[str, ...]:

@@ -23,7 +23,8 @@ def collate(
         None
     ),
     sae: Annotated[
-        list[Path] | None, Option(help="A dictionary whose latents count too; may be repeated.")
+        list[str] | None,
+        Option(help="[SITE.LAYER=]PATH of dictionaries whose latents count too; may be repeated."),
     ] = None,
     direction: Annotated[
         list[str] | None,

@@ -13,26 +13,13 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 @app.command()
-def docs(
-    page: Annotated[
-        str | None,
-        typer.Argument(
-            help="commands, keys, json, man (for: man -l -) or spec.", autocompletion=lambda: list(pages())
-        ),
-    ] = None,
-) -> int:
+def docs(page: Annotated[str | None, typer.Argument(help="commands, keys or json.")] = None) -> int:
     """Show a reference page, or list them."""
-    found = pages()
+    pages = {path.stem: path for path in sorted(DOCS.glob("*.md"))}
     if page is None:
-        print("\n".join(found))
+        print("\n".join(pages))
         return 0
-    if page not in found:
-        return fail(f"no page {page!r}: {', '.join(found)}", USAGE)
-    print(found[page].read_text(encoding="utf-8"), end="")
+    if page not in pages:
+        return fail(f"no page {page!r}: {', '.join(pages)}", USAGE)
+    print(pages[page].read_text(encoding="utf-8"), end="")
     return 0
-
-
-def pages() -> dict[str, Path]:
-    """Name -> file of each page."""
-    found = {path.stem: path for path in sorted(DOCS.glob("*.md"))}
-    return found | {"man": DOCS / "tdb-tui.1", "spec": DOCS / "spec.json"}

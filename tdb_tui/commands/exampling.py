@@ -1,0 +1,126 @@
+"""What a component does in a corpus: dataset examples, and components found by words."""
+
+from explanations.records import Sampling
+from tdb_tui.commands.table import command
+from tdb_tui.errors import CommandError, did_you_mean
+from tdb_tui.formats import plain
+from tdb_tui.language.arguments import at_most, one_component, option_integer
+from tdb_tui.language.parsing import Call, unquote
+from tdb_tui.names import TEXT
+from tdb_tui.replies import Reply, columns
+from tdb_tui.session import Session
+from tdb_tui.tables.examples import (
+    example_line,
+    example_rows,
+    explanation_lines,
+    statistics_lines,
+)
+
+ROWS = 6
+SAMPLINGS = tuple(sampling.value for sampling in Sampling)
+NO_STORE = "no store is loaded: start with --store FILE, made with tdb-tui collate"
+
+
+@command(
+    "examples",
+    "exs",
+    usage="NODE [top|quantile|random] [-n N]",
+    group="seeing",
+    options={"n": True},
+    complete=("node",),
+    examples=("examples N3.17", "examples L1H3 quantile -n 4"),
+)
+def examples(session: Session, call: Call) -> Reply:
+    """Where a component is active in a corpus: its largest peaks, its whole range, or a random sample.
+
+    `top` are the sequences with the largest activations; `quantile` a random sample of those in which it is above
+    zero, the largest first; `random` a random sample of all.  The token in `[ ]` is the peak; a head reads the one in
+    `< >`, and its value is the length of what it moves from there, A_qk |v_k W_O|.  `-n 0` shows all that are kept.
+    The `<|endoftext|>` before a text is not counted.
+    """
+    at_most(call, 2)
+    if not call.args:
+        raise CommandError("examples of which node: examples N3.17", code="missing-argument")
+    component = str(one_component(session.snapshot, call.args[0]))
+    sampling = _sampling(call)
+    count = option_integer(call, "n", ROWS, "a number of examples")
+    stores, tokenizer = session.engine.stores, session.engine.tokenizer
+    if not stores.paths:
+        raise CommandError(NO_STORE, "no-store")
+    statistics = stores.statistics(component)
+    if statistics is None:
+        looked = ", ".join(path.name for path in stores.paths)
+        raise CommandError(
+            f"no examples of {component} (looked in {looked})", "no-examples", col=call.args[0].col
+        )
+    found = stores.examples(component, sampling, count or None)
+    lines = columns([(plain(each.value), example_line(tokenizer, each)) for each in found], "r-")
+    result = {
+        "node": component,
+        "sampling": sampling.value,
+        "rows": example_rows(tokenizer, found),
+        "max": statistics.max,
+        "density": statistics.density,
+        "count": statistics.moments.count,
+    }
+    said = f"{component} {sampling.value}, max {plain(statistics.max)}"
+    return Reply((said, *(lines or ("none",))), result)
+
+
+def _sampling(call: Call) -> Sampling:
+    if len(call.args) < 2:
+        return Sampling.TOP
+    word = call.args[1]
+    if word.text not in SAMPLINGS:
+        guess = did_you_mean(word.text, SAMPLINGS) or f": {', '.join(SAMPLINGS)}"
+        raise CommandError(f"unknown sampling {word.text!r}{guess}", "bad-argument", col=word.col)
+    return Sampling(word.text)
+
+
+@command(
+    "find",
+    usage="WORDS [-n N]",
+    group="seeing",
+    options={"n": True},
+    complete=(TEXT,),
+    examples=("find Mary", "find the store -n 5"),
+)
+def find(session: Session, call: Call) -> Reply:
+    """Components by words: in explanations and notes, in the tokens that they promote and peak at, in the text around.
+
+    Every word must occur, in whatever form (`movie` finds `movies`); explanations and notes count most, then tokens,
+    then the text around the peaks.  `info NODE` shows more of one.
+    """
+    words = unquote(call.rest().text)
+    if not words.strip():
+        raise CommandError("find which words: find Mary", code="missing-argument")
+    stores = session.engine.stores
+    if not stores.paths:
+        raise CommandError(NO_STORE, "no-store")
+    count = option_integer(call, "n", 12, "a number of components", least=1)
+    hits = stores.search(words, count)
+    cells = [(hit.node, hit.field, _short(session.engine.tokenizer.display(hit.text))) for hit in hits]
+    rows = [{"node": hit.node, "field": hit.field, "text": hit.text, "rank": hit.rank} for hit in hits]
+    return Reply(columns(cells) or (f"nothing is found by {words!r}",), {"words": words, "rows": rows})
+
+
+def _short(text: str, width: int = 60) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def known_lines(session: Session, component: str, count: int = 3) -> list[str]:
+    """What the stores say of a component, for `info`; nothing where none knows it."""
+    stores, tokenizer = session.engine.stores, session.engine.tokenizer
+    if not stores.paths:
+        return []
+    said = explanation_lines(stores.explanations(component))
+    said += [f"note: {note.text}" for note in stores.notes(component)]
+    statistics = stores.statistics(component)
+    if statistics is None:
+        return said
+    said += statistics_lines(tokenizer, statistics)
+    for sampling in Sampling:
+        found = stores.examples(component, sampling, count)
+        lines = columns([(plain(each.value), example_line(tokenizer, each)) for each in found], "r-")
+        said += [sampling.value, *(f"  {line}" for line in lines)]
+    return said

@@ -1,0 +1,96 @@
+"""What a store knows of a component, as lines and as plain values."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from rich.cells import cell_len
+
+from explanations.records import Example, Explanation, Statistics
+from model.tokenizer import Tokenizer
+from tdb_tui.formats import plain, quoted
+
+WIDTH = 66
+BARS = " ▁▂▃▄▅▆▇█"
+
+
+def example_line(tokenizer: Tokenizer, example: Example, width: int = WIDTH) -> str:
+    """The tokens around a peak, `[ Mary]` where it is; of a head also `< to>`, the token that it reads."""
+    texts = [marked(tokenizer, example, pos) for pos in range(len(example.tokens))]
+    first = last = example.peak
+    while True:
+        left = first > 0 and cell_len("".join(texts[first - 1 : last + 1])) <= width
+        if left:
+            first -= 1
+        right = last + 1 < len(texts) and cell_len("".join(texts[first : last + 2])) <= width
+        if right:
+            last += 1
+        if not left and not right:
+            break
+    ends = "…" if first else "", "…" if last + 1 < len(texts) else ""
+    key = example.key
+    hidden = "" if key is None or first <= key <= last else f"  <{tokenizer.display(example.tokens[key])}>"
+    return f"{ends[0]}{''.join(texts[first : last + 1])}{ends[1]}{hidden}"
+
+
+def marked(tokenizer: Tokenizer, example: Example, pos: int) -> str:
+    text = tokenizer.display(example.tokens[pos])
+    if pos == example.peak:
+        return f"[{text}]"
+    return f"<{text}>" if pos == example.key else text
+
+
+def example_rows(tokenizer: Tokenizer, examples: Sequence[Example]) -> list[dict[str, Any]]:
+    return [
+        {
+            "tokens": [tokenizer.text(token) for token in each.tokens],
+            "activations": each.activations.tolist(),
+            "peak": each.peak,
+            "key": each.key,
+            "value": each.value,
+            "source": each.source,
+        }
+        for each in examples
+    ]
+
+
+def statistics_lines(tokenizer: Tokenizer, found: Statistics) -> list[str]:
+    moments = found.moments
+    density = "" if found.density is None else f"  above zero at {found.density:.2%}"
+    said = [
+        f"over {moments.count:,} {'tokens' if found.density is not None else 'places'}: max {plain(found.max)}"
+        f"  mean {plain(moments.mean)}  sd {plain(moments.variance**0.5)}{density}"
+    ]
+    if bars := histogram_line(found):
+        said.append(bars)
+    for name, ids in (("promotes", found.promoted), ("suppresses", found.suppressed)):
+        if ids:
+            said.append(f"{name:<10} {' '.join(quoted(tokenizer, id) for id in ids[:8])}")
+    return said
+
+
+def histogram_line(found: Statistics, columns: int = 48, bars: str = BARS) -> str:
+    """How often which activation occurs, as a row of bars whose height goes with the logarithm of the count.
+
+    A bin's count is spread evenly over its width.
+    """
+    edges, counts = found.histogram.edges.copy(), found.histogram.counts
+    if len(counts) < 2:
+        return ""
+    edges[0], edges[-1] = max(edges[0], 2 * edges[1]), min(edges[-1], 2 * edges[-2])
+    grid = np.linspace(edges[0], edges[-1], columns + 1)
+    below = np.interp(grid, edges, np.concatenate([[0], np.cumsum(counts)]))
+    heights = np.log1p(np.diff(below))
+    steps = len(bars) - 1
+    levels = np.where(np.diff(below) < 0.5, 0, np.ceil(heights / heights.max() * steps)).astype(int)
+    return f"{plain(edges[0])} {''.join(bars[level] for level in levels)} {plain(edges[-1])}  (log counts)"
+
+
+def explanation_lines(found: Sequence[Explanation], count: int = 3) -> list[str]:
+    """Best first, each with its score and who said it."""
+    said: list[str] = []
+    for each in found[:count]:
+        score = "  ----" if each.score is None else f"{each.score:6.2f}"
+        who = ", ".join(filter(None, (each.method, each.model)))
+        said.append(f"{score}  {each.text}  ({who})")
+    return said
