@@ -1,0 +1,1 @@
+"""Asking a language model: what a component does, and what an explanation predicts."""
