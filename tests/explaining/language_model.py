@@ -1,0 +1,96 @@
+"""A real HTTP server on loopback that speaks like an OpenAI-compatible endpoint, well or badly."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from explanations.asking.requests import Message, Request
+from tests.explanations.models import Speak, numbered
+
+Behave = Callable[[int, dict[str, Any]], tuple[int, dict[str, str], bytes] | float | None]
+"""The number of the request and its body -> what is sent instead of an answer: status, headers and content; or seconds
+to hang first; None: answer well."""
+
+
+@dataclass
+class Server:
+    url: str
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)
+    at_once: int = 0
+    most_at_once: int = 0
+
+
+def completion(text: str, logprobs: bool = False) -> bytes:
+    choice: dict[str, Any] = {"message": {"role": "assistant", "content": text}}
+    if logprobs:
+        choice["logprobs"] = {
+            "content": [
+                {
+                    "token": said.text,
+                    "logprob": -0.02,
+                    "top_logprobs": [{"token": t, "logprob": p} for t, p in said.likely.items()],
+                }
+                for said in numbered(text)
+            ]
+        }
+    return json.dumps({"choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}).encode()
+
+
+@contextmanager
+def serving(speak: Speak, behave: Behave = lambda number, body: None) -> Iterator[Server]:
+    lock = threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            with lock:
+                found.bodies.append(body)
+                found.keys.append(self.headers.get("Authorization"))
+                found.at_once += 1
+                found.most_at_once = max(found.most_at_once, found.at_once)
+                number = len(found.bodies) - 1
+            try:
+                self._answer(number, body)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # who asked has given up, as some tests want
+            finally:
+                with lock:
+                    found.at_once -= 1
+
+        def _answer(self, number: int, body: dict[str, Any]) -> None:
+            instead = behave(number, body)
+            if isinstance(instead, float):
+                time.sleep(instead)
+                instead = None
+            messages = tuple(Message(**each) for each in body["messages"])
+            request = Request(messages, body["max_tokens"], logprobs=body.get("top_logprobs", 0))
+            status, headers, content = instead or (
+                200,
+                {},
+                completion(speak(request), bool(body.get("logprobs"))),
+            )
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(content)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    found = Server(f"http://127.0.0.1:{server.server_address[1]}/v1")
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield found
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
