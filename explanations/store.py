@@ -26,6 +26,11 @@ class Store:
     def close(self) -> None:
         self._connection.close()
 
+    def nodes(self) -> list[str]:
+        """Every component that was collated."""
+        with self._reading():
+            return [row["node"] for row in self._connection.execute("SELECT node FROM components")]
+
     def statistics(self, node: str) -> Statistics | None:
         """What is known of a component over the corpus; None where it was not collated."""
         with self._reading():

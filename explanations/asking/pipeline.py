@@ -1,7 +1,7 @@
 """Explain, simulate, score, and revise: one component through a language model, every score on held-out sequences."""
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -9,17 +9,18 @@ import numpy as np
 
 from explanations.asking import explainers, judges, simulators
 from explanations.asking.marks import Spell
-from explanations.asking.requests import Ask, Tally, asked
+from explanations.asking.requests import Answer, Ask, Request, Tally, asked
 from explanations.calibration import Calibration, fitted
 from explanations.hypotheses.guessing import kinds
 from explanations.judging import FIRST, of_pairs, ordered
-from explanations.questions import Question, detection, fuzzing, places
+from explanations.questions import Question, detection, fuzzing
 from explanations.records import Example, Explanation, Floats, Score
 from explanations.scoring import Judged, Simulated, auc_score, judged_score, simulation_scores
 from explanations.splits import QUIET, Held, Splits
 
 T = TypeVar("T")
 METHOD = "explained by a model"
+SOMETHING = "words that stand for an explanation of the usual length, before there is one"
 COUNTER = 3
 "Sequences on which an explanation went most wrong, shown for its revision."
 
@@ -78,20 +79,30 @@ async def scored(work: Work, text: str) -> Explanation:
         text,
         METHOD,
         work.plan.model,
-        f"{explainers.VERSION} {simulators.VERSION} {judges.VERSION}",
+        version(),
         ordered(scores, work.pairs),
         kinds(work.splits.explain),
     )
 
 
-def requests(work: Work) -> int:
-    """About how many questions `explained` asks, none of them twice."""
-    held = len(_some(work.splits.calibrate, work.plan.each)) + len(_some(work.splits.score, work.plan.each))
-    questions = sum(map(len, _questions(work).values())) if work.plan.judged and not work.pairs else 0
-    revising = work.plan.rounds * (
-        1 + 2 * len(_some(work.splits.calibrate, work.plan.each)) * (1 + work.pairs)
-    )
-    return 1 + held * (1 + work.pairs) + questions + revising
+def version() -> str:
+    """Which prompts an explanation and its scores come from."""
+    return f"{explainers.VERSION} {simulators.VERSION} {judges.VERSION}"
+
+
+def planned(work: Work) -> list[Request]:
+    """What `explained` asks where every answer is good, revisions left out: for an estimate of what it takes."""
+    sides = (work.splits.calibrate, work.splits.score)
+    held = [each for side in sides for each in _some(side, work.plan.each)]
+    return [
+        explainers.explain_request(work.splits, work.spell, work.pairs),
+        *(request for each in held for request, _ in _simulations(work, SOMETHING, each)),
+        *(
+            judges.judge_request(SOMETHING, question, work.spell)
+            for questions in _questions(work).values()
+            for question in questions
+        ),
+    ]
 
 
 async def _scores(work: Work, text: str) -> list[Score]:
@@ -107,38 +118,42 @@ async def _scores(work: Work, text: str) -> list[Score]:
 
 
 async def _simulated(work: Work, text: str, held: Sequence[Held]) -> list[tuple[Held, Simulated]]:
-    """Sequences without a good answer are left out, and counted in the tally."""
-    if work.pairs:
-        return await _pairs_simulated(work, text, held)
-    way = simulators.Way(work.plan.logprobs)
+    """Questions without a good answer are left out, and counted in the tally."""
 
-    async def one(each: Held) -> Floats | None:
-        tokens = each.example.tokens
-        request = simulators.simulate_request(text, tokens, work.spell, way)
-        return await asked(
-            work.ask,
-            request,
-            lambda answer: simulators.read_activations(answer, len(tokens), way),
-            work.tally,
-        )
+    async def one(each: Held) -> Simulated | None:
+        questions = _simulations(work, text, each)
+        answers = await _together(asked(work.ask, *question, work.tally) for question in questions)
+        if not work.pairs:
+            return None if answers[0] is None else Simulated(answers[0], each.example.activations, each.kind)
+        true = [each.example.activations[pair] for pair in _two_pairs(work, each.example)]
+        known = [pair for pair in zip(answers, true, strict=True) if pair[0] is not None]
+        if not known:
+            return None
+        predicted = np.concatenate([answer for answer, _ in known if answer is not None])
+        return Simulated(predicted, np.array([value for _, value in known], dtype=np.float32), each.kind)
 
     chosen = _some(held, work.plan.each)
     answers = await _together(map(one, chosen))
-    return [
-        (each, Simulated(answer, places(each.example.activations), each.kind))
-        for each, answer in zip(chosen, answers, strict=True)
-        if answer is not None
-    ]
+    return [(each, answer) for each, answer in zip(chosen, answers, strict=True) if answer is not None]
+
+
+def _simulations(work: Work, text: str, each: Held) -> list[tuple[Request, Callable[[Answer], Floats]]]:
+    """What is asked to predict one sequence, and how each answer is read: all tokens at once, or pair by pair (TDB)."""
+    if work.pairs:
+        return [
+            (simulators.pair_request(text, each.example, *pair, work.spell), simulators.read_pair)
+            for pair in _two_pairs(work, each.example)
+        ]
+    way, tokens = simulators.Way(work.plan.logprobs), each.example.tokens
+    request = simulators.simulate_request(text, tokens, work.spell, way)
+    return [(request, lambda answer: simulators.read_activations(answer, len(tokens), way))]
 
 
 async def _judged(work: Work, text: str) -> dict[str, list[Judged]]:
     async def one(question: Question) -> bool | None:
-        return await asked(
-            work.ask, judges.judge_request(text, question, work.spell), judges.read_yes, work.tally
-        )
+        request = judges.judge_request(text, question, work.spell)
+        return await asked(work.ask, request, judges.read_yes, work.tally)
 
-    if work.pairs or not work.plan.judged:
-        return {}
     found: dict[str, list[Judged]] = {}
     for name, questions in _questions(work).items():
         answers = await _together(map(one, questions))
@@ -151,36 +166,18 @@ async def _judged(work: Work, text: str) -> dict[str, list[Judged]]:
 
 
 def _questions(work: Work) -> dict[str, list[Question]]:
+    """Detection and fuzzing; none about heads, which are judged pair by pair already."""
+    if work.pairs or not work.plan.judged:
+        return {}
     held, peak = _some(work.splits.score, work.plan.each), work.splits.peak
     return {"detection": detection(held, peak), "fuzzing": fuzzing(held, peak, work.plan.seed)}
 
 
-async def _pairs_simulated(work: Work, text: str, held: Sequence[Held]) -> list[tuple[Held, Simulated]]:
-    """The strongest pair of each sequence and a weak one, one question a pair (TDB)."""
-    random = np.random.default_rng(work.plan.seed)
-    chosen = [
-        (each, _two_pairs(each.example, work.splits.peak, random)) for each in _some(held, work.plan.each)
-    ]
-
-    async def one(example: Example, query: int, key: int) -> float | None:
-        request = simulators.pair_request(text, example, query, key, work.spell)
-        return await asked(work.ask, request, simulators.read_pair, work.tally)
-
-    answers = iter(await _together(one(each.example, *pair) for each, pairs in chosen for pair in pairs))
-    found: list[tuple[Held, Simulated]] = []
-    for each, pairs in chosen:
-        said = [(next(answers), each.example.activations[pair]) for pair in pairs]
-        known = [(answer, true) for answer, true in said if answer is not None]
-        if known:
-            predicted, true = (np.array(part, dtype=np.float32) for part in zip(*known, strict=True))
-            found.append((each, Simulated(predicted, true, each.kind)))
-    return found
-
-
-def _two_pairs(example: Example, peak: float, random: np.random.Generator) -> list[tuple[int, int]]:
-    """The strongest pair, and a random one that is weak, where there is one."""
+def _two_pairs(work: Work, example: Example) -> list[tuple[int, int]]:
+    """The strongest (query, key), and a random one that is weak, where there is one."""
     assert example.key is not None
-    weak = np.argwhere(np.tril(example.activations < QUIET * peak))
+    random = np.random.default_rng((work.plan.seed, *example.tokens))
+    weak = np.argwhere(np.tril(example.activations < QUIET * work.splits.peak))
     found = [(example.peak, example.key)]
     if len(weak):
         query, key = weak[random.integers(len(weak))].tolist()

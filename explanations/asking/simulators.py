@@ -76,8 +76,8 @@ def read_activations(answer: Answer, count: int, way: Way) -> Floats:
     return _expected(answer, count) if way.logprobs and answer.tokens else _filled(answer, count)
 
 
-def read_pair(answer: Answer) -> float:
-    """P(1) / (P(0) + P(1)), or 0 or 1 where there are no log-probabilities.  Raises BadAnswer."""
+def read_pair(answer: Answer) -> Floats:
+    """P(1) / (P(0) + P(1)), or 0 or 1 where there are no log-probabilities: [1].  Raises BadAnswer."""
     if answer.tokens:
         likely = answer.tokens[0].likely
         yes, no = (
@@ -85,10 +85,10 @@ def read_pair(answer: Answer) -> float:
             for digit in ("1", "0")
         )
         if yes + no > 0:
-            return yes / (yes + no)
+            return np.array([yes / (yes + no)], dtype=np.float32)
     if answer.text.strip()[:1] not in ("0", "1"):
         raise BadAnswer("the answer is neither 0 nor 1")
-    return float(answer.text.strip()[0])
+    return np.array([answer.text.strip()[0]], dtype=np.float32)
 
 
 def _expected(answer: Answer, count: int) -> Floats:

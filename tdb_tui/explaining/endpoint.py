@@ -29,7 +29,7 @@ class Limits:
     timeout: float = 60.0
     "Seconds for one answer."
     first_wait: float = 1.0
-    "Seconds before the second try; each wait is twice the one before up to `longest_wait`, and a little more by chance."
+    "Seconds before the second try; each wait is twice the one before, and a little more by chance."
     longest_wait: float = 60.0
 
 

@@ -10,6 +10,7 @@ import typer
 PROGRAMS = {
     "pull": "download a model",
     "collate": "dataset examples of every component, from a corpus",
+    "explain": "say what components do, into a store",
     "docs": "show a reference page",
     "doctor": "print versions, devices and what the terminal can do",
 }

@@ -67,14 +67,10 @@ def serving(speak: Speak, behave: Behave = lambda number, body: None) -> Iterato
             instead = behave(number, body)
             if isinstance(instead, float):
                 time.sleep(instead)
-                instead = None
             messages = tuple(Message(**each) for each in body["messages"])
             request = Request(messages, body["max_tokens"], logprobs=body.get("top_logprobs", 0))
-            status, headers, content = instead or (
-                200,
-                {},
-                completion(speak(request), bool(body.get("logprobs"))),
-            )
+            well = 200, {}, completion(speak(request), bool(body.get("logprobs")))
+            status, headers, content = instead if isinstance(instead, tuple) else well
             self.send_response(status)
             for name, value in {"Content-Length": str(len(content)), **headers}.items():
                 self.send_header(name, value)
