@@ -17,7 +17,7 @@ from tdb_tui.files.sourcing import Block
 from tdb_tui.language.completion import Completion
 from tdb_tui.palette import ERROR, WARNING
 from tdb_tui.panes.diary import Diary
-from tdb_tui.panes.menu import Item, Menu, command_items, key_items
+from tdb_tui.panes.menu import Item, Menu, command_items, key_items, pane_items
 from tdb_tui.panes.pane import Painted
 from tdb_tui.panes.screen import MainScreen
 from tdb_tui.panes.title import BETWEEN
@@ -46,17 +46,19 @@ class TdbApp(App[int], inherit_bindings=False):
         commands: Sequence[str] = (),
         history: Sequence[str] = (),
         ascii_only: bool = False,
+        typed: Callable[[str], object] = lambda line: None,
     ) -> None:
         """`start` loads the model and runs the prompt; it is called on the engine thread, after the first frame.
 
-        `name` says what is being loaded; `commands` are carried out first; `history` are lines typed earlier.
+        `name` says what is being loaded; `commands` are carried out first; `history` are lines typed earlier, and
+        `typed` is called with each that is typed.
         """
         # Before the library's own __init__, which makes its colour filters from it.
         super().__init__(ansi_color=True)
         self.theme = "ansi-dark"
         self.animation_level = "none"
         Painted.ascii_only = ascii_only
-        self._commands = tuple(commands)
+        self._commands, self._typed = tuple(commands), typed
         opening, shown = f"loading {printable(name)} …", printable(prompt)
         self.main = MainScreen(opening, shown, list(history), self)
         self.worker = Worker(start)
@@ -121,6 +123,9 @@ class TdbApp(App[int], inherit_bindings=False):
         first = self.main.log_pane.count() - 1
         for done in turn.done:
             self.main.write(done)
+            if done.lesson:
+                first = self.main.log_pane.count()
+                self.main.log_pane.write(done.lesson, WARNING)
         if turn.complaint:
             self.main.log_pane.write([f"*** {turn.complaint}"], ERROR)
         if turn.look is not None:
@@ -155,6 +160,8 @@ class TdbApp(App[int], inherit_bindings=False):
             self.action_quit_asking()
         elif last.reply.opens_python:
             self._give_python()
+        elif last.lesson:
+            self.main.read_log(first)
         else:
             self.main.bring_answer(last.reply, first)
 
@@ -205,6 +212,8 @@ class TdbApp(App[int], inherit_bindings=False):
     # What the command line says.
 
     def entered(self, line: str) -> None:
+        if line:
+            self._remember(line)
         if self._collected(line):
             return
         self.main.leave_line()
@@ -214,6 +223,14 @@ class TdbApp(App[int], inherit_bindings=False):
             self.main.look_for(line[1:])
         else:
             self.submit(line, typed=True)
+
+    def _remember(self, line: str) -> None:
+        """Keep a line for later sessions, as long as that can be done."""
+        try:
+            self._typed(line)
+        except OSError as error:
+            self._typed = lambda line: None
+            self.complain(f"lines are not kept for later: {(error.strerror or str(error)).lower()}")
 
     def _collected(self, line: str) -> bool:
         """Whether a line belongs to a block, `commands 1` to `end`, whose next one is then asked for."""
@@ -245,9 +262,18 @@ class TdbApp(App[int], inherit_bindings=False):
         self.main.leave_line()
         self.action_quit_asking()
 
-    def offered(self, candidates: tuple[str, ...]) -> None:
-        words = "  ".join(candidates)
-        self.main.hints.show(keys.LINE_HINTS, f"Tab: {words}" if words else "")
+    def offered(self, found: Completion | None) -> None:
+        message = ""
+        if found is not None and self.session is not None:
+            from tdb_tui.views.candidates import described
+
+            message = "Tab: " + "  ".join(described(self.session.snapshot, found))
+        self.main.hints.show(keys.LINE_HINTS, message)
+
+    def searching(self, words: str | None, found: bool) -> None:
+        where = "" if found else " (no line has that)"
+        message = f"search: {words}{where}  ^R older  ⏎ run  Esc back"
+        self.main.hints.show(keys.LINE_HINTS, "" if words is None else message)
 
     def completion(self, text: str, cursor: int) -> Completion:
         if self.session is None:
@@ -296,15 +322,18 @@ class TdbApp(App[int], inherit_bindings=False):
             self.exit(0)
 
     def action_menu(self) -> None:
-        items = key_items()
+        items = key_items(self.main.active)
         if self.session is not None:
             from tdb_tui.commands import registry
 
             items += command_items(registry)
         self.push_screen(Menu(items), self._chosen)
 
+    def action_menu_of_pane(self) -> None:
+        self.push_screen(Menu(pane_items(self.main.active)), self._chosen)
+
     def _chosen(self, item: Item | None) -> None:
-        if item is None:
+        if item is None or not (item.command or item.key):
             return
         if item.command:
             self.main.open_line(f"{item.command} ")

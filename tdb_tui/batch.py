@@ -14,6 +14,8 @@ from tdb_tui.errors import CommandError
 from tdb_tui.exits import INTERRUPTED
 from tdb_tui.files.output import as_json, as_text
 from tdb_tui.files.sourcing import ScriptLine
+from tdb_tui.lesson import STEPS
+from tdb_tui.lesson import line as lesson_line
 from tdb_tui.session import Session
 
 
@@ -38,6 +40,21 @@ def run_batch(session: Session, script: Iterable[ScriptLine], json: bool, keep_g
                 complain("interrupted", line.where)
                 return INTERRUPTED
     return code
+
+
+def play_lesson(session: Session) -> int:
+    """Carry out what each step of the lesson asks for; 1 where one does not do what it should."""
+    with interruptible(session):
+        for number in range(len(STEPS) + 1):
+            line = "tutor restart" if number == 0 else lesson_line(session)
+            for done in execute(session, line):
+                _print(done, number, ScriptLine(line, ""), json=False)
+                if done.error is not None:
+                    return INTERRUPTED if done.interrupted else done.error.exit_code
+            if session.state.lesson is None or session.state.lesson.step != number:
+                complain(f"step {number} of the lesson: {line} does not do it")
+                return 1
+    return 0
 
 
 def complain(error: CommandError | str, where: str = "", mark: str = "***") -> None:
@@ -76,6 +93,8 @@ def _print(done: Done, number: int, line: ScriptLine, json: bool) -> None:
     elif done.reply is not None:
         text = as_text(done.reply)
         print(f"(tdb) {printable(done.cmd)}" + (f"\n{text}" if text else ""), flush=True)
+        for row in done.lesson:
+            print(printable(row), flush=True)
     if done.error is not None:
         if not json:
             for row in caret(line.text, done.error):

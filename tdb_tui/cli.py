@@ -10,7 +10,7 @@ import typer
 from tdb_tui import __version__
 from tdb_tui.exits import CRASHED, INTERRUPTED, USAGE, fail
 from tdb_tui.guard import check_libraries
-from tdb_tui.programs import PROGRAMS, load_program
+from tdb_tui.programs import ASKING, PROGRAMS, asked_about, load_program
 
 
 def main() -> int:
@@ -21,6 +21,8 @@ def main() -> int:
             stream.reconfigure(errors="backslashreplace")
     called = "tdb-tui"
     try:
+        if ASKING in os.environ and (about := asked_about()) is not None:
+            return load_program(about)([], prog_name=called, standalone_mode=False) or 0
         if sys.argv[1:2] and sys.argv[1] in PROGRAMS:
             called = f"tdb-tui {sys.argv[1]}"
             return load_program(sys.argv[1])(sys.argv[2:], prog_name=called, standalone_mode=False) or 0

@@ -6,28 +6,24 @@ from pathlib import Path
 from tdb_tui.commands import registry
 from tdb_tui.commands.helping import GROUPS, help_text
 from tdb_tui.contract import ENTRY, RESULTS
-from tdb_tui.exits import CRASHED, INTERRUPTED
+from tdb_tui.exits import EXIT_CODES
 from tdb_tui.keys import KEYS
+from tdb_tui.manual import manual, spec
 from tdb_tui.settings import SETTINGS
 from tdb_tui.topics import TOPICS
 
 DOCS = Path(__file__).parent / "docs"
 
-EXIT_CODES = {
-    0: "all commands succeeded",
-    1: "a command failed",
-    2: "the command line was wrong",
-    3: "the model, its tokenizer or the device could not be had",
-    4: "the computation failed: out of memory, numbers that are not finite",
-    5: "an assertion failed",
-    CRASHED: "a defect of the program: a report was written",
-    INTERRUPTED: "interrupted",
-}
-
 
 def pages() -> dict[str, str]:
     """File name -> text of every page."""
-    return {"commands.md": commands(), "keys.md": keys(), "json.md": json()}
+    return {
+        "commands.md": commands(),
+        "keys.md": keys(),
+        "json.md": json(),
+        "tdb-tui.1": manual(),
+        "spec.json": spec(),
+    }
 
 
 def commands() -> str:

@@ -142,7 +142,8 @@ KEYS: tuple[Key, ...] = (
     Key(("underscore",), "_", "all panes again", does="unzoom"),
     Key(("colon",), ":", "the command line", opens=""),
     Key(("exclamation_mark",), "!", "a line of Python", opens="!"),
-    Key(("question_mark", "f1"), "?", "this list", does="menu"),
+    Key(("question_mark",), "?", "every key and command in one list", does="menu"),
+    Key(("f1",), "F1", "what this pane shows, and its keys", does="menu_of_pane"),
     Key(("y",), "y", "copy the selected node's name", does="copy"),
     Key(("escape", "ctrl+g"), "Esc ^G", "cancel what is running; close what is open", does="escape"),
     Key(("ctrl+c",), "^C", "cancel what is running", does="cancel"),
@@ -185,6 +186,32 @@ def hints(pane: str = "code") -> tuple[tuple[str, str], ...]:
     words = {key.shown: key.hint for key in KEYS if key.hint}
     found = (each.partition("=") for each in USEFUL.get(pane, "j k / v n q").split())
     return tuple((shown, own or words[shown]) for shown, _, own in found if shown in words)
+
+
+PANES = {
+    "code": "The pass as source code: -> is the next line, and what stands below it has not been executed.\n"
+    "Δ is what a line adds to the metric, lens what the metric is after it; >> marks the largest change.\n"
+    "B a breakpoint, * an edit, C part of the circuit.  s opens a line into its heads or neurons.",
+    "rank": "Nodes by what they do to the metric: direct, as the final norm reads their write; total, an estimate of\n"
+    "all paths (activation x gradient); measured, really ablated.  Enter asks why: a frame is pushed.",
+    "attn": "Where a head looks: a row is a query, a column the key that it reads; the token cursor is the row.\n"
+    "[ and ] go to the other heads of the layer, { and } to the same head of other layers.",
+    "tree": "What is upstream of the selected frame: each branch moves the one above it.",
+    "strips": "Effects summed token by token: embeddings, MLPs, what heads ask from and read at each.",
+    "heat": "The last sweep: one edit a cell.  Enter makes the edit of the selected one.",
+    "next": "The tokens that the model would say next, at the token cursor.",
+    "edits": "Interventions in force, in the order made.  Space switches one off, x deletes it, z undoes.",
+    "stops": "Breakpoints and watches.  Space switches one off, b deletes it.",
+    "displays": "Expressions printed after each stop where they have changed: display EXPR adds one.",
+    "log": "Every command and its answer: keys too are commands, so that this is a script of the session.",
+}
+"What each pane shows, for F1."
+
+
+def useful(pane: str) -> list[Key]:
+    """The keys worth showing in a pane, the most useful first."""
+    shown = [each.partition("=")[0] for each in USEFUL.get(pane, "j k / v n q").split()]
+    return [key for word in shown for key in KEYS if key.shown == word or word in key.shown.split()]
 
 
 def by_group() -> Iterator[tuple[str, tuple[Key, ...]]]:

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
+from tdb_tui.programs import PROGRAMS
+
 ABOUT = ("prompt", "target", "distractor", "prompt_b", "prompts", "bos")
 "What a session is about: where it is resumed, they are what they were."
 
@@ -13,11 +15,18 @@ MEANS = ("model", "store", "device", "dtype")
 "What it runs on: the same, where nothing else is asked for."
 
 
+def list_programs() -> list[str]:
+    """What the first word may be, beside a prompt."""
+    return list(PROGRAMS)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """Step through GPT-2's forward pass and find out why it says TARGET and not DISTRACTOR."""
 
-    prompt: Annotated[str | None, Argument(help="The prompt, in quotes.")] = None
+    prompt: Annotated[str | None, Argument(help="The prompt, in quotes.", autocompletion=list_programs)] = (
+        None
+    )
     target: Annotated[list[str] | None, Option(help="A token the model should say; may be repeated.")] = None
     distractor: Annotated[list[str] | None, Option(help="A token to compare with; may be repeated.")] = None
     prompt_b: Annotated[str | None, Option(help="A second prompt, for `patch` to take values from.")] = None
@@ -66,7 +75,16 @@ class Options:
     ascii: Annotated[bool, Option("--ascii", help="Draw with ASCII characters only.")] = False
     color: Annotated[str, Option(help="auto, truecolor, 256, 16 or none.")] = "auto"
     mouse: Annotated[bool | None, Option(help="Use the mouse; by default not over SSH.")] = None
-    version: Annotated[bool, Option("--version", help="Print the version and leave.")] = False
+    tutor: Annotated[
+        bool,
+        Option(
+            "--tutor", help="A lesson on this prompt, or on one of its own; with --batch it plays itself."
+        ),
+    ] = False
+    spec: Annotated[
+        str | None, Option("--spec", help="json: print commands, settings, keys and exit codes, and leave.")
+    ] = None
+    version: Annotated[bool, Option("--version", help="Print versions and the device, and leave.")] = False
 
     def resumed(self, header: Mapping[str, Any]) -> "Options":
         """These options for a session that goes on: `header` holds those it was started with."""

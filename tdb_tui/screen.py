@@ -5,8 +5,10 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
+from tdb_tui.files.typed_lines import add_line, history_file, read_lines
 from tdb_tui.journal.records import Kept
 from tdb_tui.options import Options
 
@@ -38,6 +40,8 @@ def run_screen(options: Options, commands: Sequence[str], kept: Kept | None = No
         options.prompt or options.prompts or "",
         options.model or "the model",
         commands,
+        read_lines(history_file()),
+        typed=partial(add_line, history_file()),
         ascii_only=options.ascii or _only_ascii(),
     )
     code = app.run(mouse="SSH_CONNECTION" not in os.environ if options.mouse is None else options.mouse)

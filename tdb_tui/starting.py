@@ -1,5 +1,6 @@
 """From the options to a session.  The model's libraries are imported when it is called."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,19 @@ from tdb_tui.options import ABOUT, MEANS, Options
 if TYPE_CHECKING:
     from tdb_tui.journal.records import Kept
     from tdb_tui.session import Session
+
+
+LESSON = Options(
+    prompt="When Mary and John went to the store, John gave a drink to", target=["Mary"], distractor=["John"]
+)
+"What the lesson is about where nobody says."
+
+
+def taught(options: Options) -> Options:
+    """The options with a prompt for the lesson, where they have none."""
+    if options.prompt is not None or options.prompts is not None:
+        return options
+    return replace(options, prompt=LESSON.prompt, target=LESSON.target, distractor=LESSON.distractor)
 
 
 def open_session(options: Options, kept: "Kept | None" = None) -> "tuple[Session, list[str]]":

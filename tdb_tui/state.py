@@ -171,6 +171,17 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class Lesson:
+    """How far the reader of the lesson has come."""
+
+    step: int
+    "From 0; the number of steps once it is over."
+    on: bool
+    head: str
+    "The head that it is about."
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """A step of tracing: a scalar inside the model that is asked about in its turn."""
 
@@ -261,6 +272,7 @@ class State:
     aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     "A word -> the commands that it stands for."
     notes: tuple[Note, ...] = ()
+    lesson: Lesson | None = None
     checkpoints: tuple[Checkpoint, ...] = ()
     "In the order in which they were made."
     circuits: tuple[Circuit, ...] = ()

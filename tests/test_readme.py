@@ -68,7 +68,12 @@ def test_there_is_a_transcript() -> None:
 
 def test_every_option_named_exists() -> None:
     commands = [debug.command, *(get_command(load_program(name)) for name in PROGRAMS)]
-    options = {name for command in commands for option in command.params for name in option.opts}
+    options = {
+        name
+        for command in commands
+        for option in command.params
+        for name in (*option.opts, *option.secondary_opts)
+    }
     options |= {"--no-python", "--nproc-per-node"}  # torchrun's
     assert {name for name in re.findall(r"(?<![\w-])--[a-z][\w-]*", README)} <= options
 

@@ -36,7 +36,7 @@ WORDS = {
     "ablate": "ab ablate", "patch": "pt patch", "freeze": "freeze", "steer": "steer", "prompt": "prompt",
     "target": "target", "distractor": "distractor", "undo": "undo", "redo": "redo", "delete": "delete", "reset": "reset",
     "note": "note", "circuit": "circuit", "save": "save", "load": "load", "export": "export",
-    "checkpoint": "checkpoint",
+    "checkpoint": "checkpoint", "tutor": "tutor",
 }  # fmt: skip
 
 
@@ -122,6 +122,8 @@ ANSWERS = (
     ("note L1H3 looks at the name", r"noted of L1H3: looks at the name"),
     ("note why is M0 so large", r"noted: why is M0 so large"),
     ("note", r"No notes"),
+    ("circuit new ioi ;; circuit add L0H1 ;; circuit eval", r"circuit ioi: 1 node, 0 edges   keeps .* of .*"),
+    ("tutor", r"── lesson 1/15 · the question "),
 )
 
 

@@ -52,6 +52,7 @@ from tdb_tui.commands import (
     targeting,
     tokens,
     tracing,
+    tutoring,
     verifying,
 )
 from tdb_tui.commands.table import registry
@@ -60,6 +61,7 @@ from tdb_tui.files.output import result_json, write_reply
 from tdb_tui.language.arguments import file_path
 from tdb_tui.language.expansion import unaliased
 from tdb_tui.language.parsing import Call, Word, parse_line
+from tdb_tui.lesson import followed
 from tdb_tui.machine.devices import ComputeError, compute_errors
 from tdb_tui.names import answered, spelled_out
 from tdb_tui.replies import Reply
@@ -88,7 +90,6 @@ MODULES = (
     feeding,
     estimating,
     exampling,
-    exampling,
     repairing,
     roles,
     verifying,
@@ -113,6 +114,7 @@ MODULES = (
     keeping,
     python,
     helping,
+    tutoring,
 )
 "Imported for the commands they add."
 
@@ -135,6 +137,10 @@ class Done:
     error: CommandError | None
     ms: float
     interrupted: bool = False
+    name: str = ""
+    "The command's own, however it was called."
+    lesson: tuple[str, ...] = ()
+    "The next page of the lesson, where the line has led to it."
 
     @property
     def ok(self) -> bool:
@@ -145,8 +151,17 @@ def execute(session: Session, line: str) -> list[Done]:
     """Carry out a line's commands in order, up to the first that fails.  A failed one leaves the session as it was."""
     session.engine.interrupt.clear()
     if session.journal is None or not line.strip():
-        return carry_out(session, line)
-    return session.journal.carried_out(session, line, carry_out)
+        return _taught(session, line)
+    return session.journal.carried_out(session, line, _taught)
+
+
+def _taught(session: Session, line: str) -> list[Done]:
+    """`carry_out`, and the next page of the lesson where one is being read."""
+    done = carry_out(session, line)
+    if session.state.lesson is not None and done and done[-1].reply is not None:
+        page = followed(session, [each.name for each in done], done[-1].reply.result)
+        done[-1] = replace(done[-1], lesson=page)
+    return done
 
 
 def carry_out(session: Session, line: str) -> list[Done]:
@@ -173,12 +188,13 @@ def calls_of(session: Session, line: str) -> Iterator[Call]:
 def execute_call(session: Session, call: Call) -> Done:
     """Carry out one command.  Only a defect of ours raises."""
     began = time.perf_counter()
-    reply, error, interrupted = None, None, False
+    reply, error, interrupted, name = None, None, False, ""
     before, typed = session.savepoint(), call.text
     try:
         if session.engine.interrupt.is_set():
             raise Interrupted
         command = registry.resolve(call)
+        name = command.name
         call = spelled_out(session, command, call, registry.takes_value)
         with compute_errors():
             reply = _safe(command.act(session, call))
@@ -203,7 +219,7 @@ def execute_call(session: Session, call: Call) -> Done:
         reply = None
         if not error.partial:
             session.back_to(before)
-    return Done(typed, reply, error, (time.perf_counter() - began) * 1000, interrupted)
+    return Done(typed, reply, error, (time.perf_counter() - began) * 1000, interrupted, name)
 
 
 def _col(call: Call, error: CommandError) -> int | None:

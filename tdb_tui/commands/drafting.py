@@ -7,6 +7,7 @@ from tdb_tui.circuits.drafts import Circuit, adding, cutting, joining, keeping, 
 from tdb_tui.circuits.files import file_text, read_circuit
 from tdb_tui.circuits.tables import edge_text, elsewhere, listed, names, result, shown, summary
 from tdb_tui.circuits.words import ARROW, edge_of, name_of, nodes_of
+from tdb_tui.commands.circuit_numbers import evaluated, pruned
 from tdb_tui.commands.table import command
 from tdb_tui.errors import CommandError, did_you_mean
 from tdb_tui.files.output import write_whole
@@ -27,9 +28,10 @@ Act = Callable[[Session, Call, Sequence[Word]], Reply]
 @command(
     "circuit",
     "ci",
-    usage="new|use|drop NAME, add|rm NODES, edge|rm A -> B [via q|k|v], keep [NAME], show, list, save|load FILE",
+    usage="new|use|drop NAME, add|rm NODES, edge|rm A -> B [via q|k|v], keep [NAME], show, list, eval, prune CHANGE,"
+    " save|load FILE",
     group="keeping",
-    options={"force": False},
+    options={"force": False, "ablate": True},
     complete=("draft", "node"),
     examples=("circuit new ioi ;; circuit add L2H1@END M0@END", "trace L2H1@END ;; circuit keep"),
 )
@@ -41,6 +43,9 @@ def circuit(session: Session, call: Call) -> Reply:
     edge A -> B    say that B reads what A writes, through a head's q, k or v; rm A -> B takes it out again
     keep [NAME]    keep the trail: each frame a node, with an edge to what it was traced for
     show           its nodes with their effects, and its edges; --out FILE.dot draws it, FILE.json tells it to others
+    eval           the metric with every other head ablated (every other MLP too, where it has one), and without the
+                   circuit's own; --ablate zero or mean, else as `set ablation` says
+    prune CHANGE   take out, the weakest first, each node without which it keeps the same to within CHANGE
     save FILE      keep it in a file of its own, which load FILE takes up; a saved session holds every circuit too
 
     A draft holds no effects: they are those of the run that is looked at.  Undo leaves it as it is.
@@ -49,6 +54,8 @@ def circuit(session: Session, call: Call) -> Reply:
     if word.text not in ACTS:
         guess = did_you_mean(word.text, ACTS) or f": {', '.join(ACTS)}"
         raise CommandError(f"circuit has no {word.text!r}{guess}", "bad-argument", col=word.col)
+    if call.has("ablate") and word.text not in ("eval", "prune"):
+        raise CommandError("--ablate goes with eval and prune: circuit eval --ablate mean", "bad-option")
     if call.has("force") and word.text != "drop":
         raise CommandError("--force goes with drop: circuit drop NAME --force", "bad-option")
     words = call.args[1:]
@@ -123,6 +130,16 @@ def _show(session: Session, call: Call, words: Sequence[Word]) -> Reply:
     return shown(session.snapshot, _current(session))
 
 
+def _eval(session: Session, call: Call, words: Sequence[Word]) -> Reply:
+    return evaluated(session, call, _of_this_prompt(session, _current(session)))
+
+
+def _prune(session: Session, call: Call, words: Sequence[Word]) -> Reply:
+    left, reply = pruned(session, call, _of_this_prompt(session, _current(session)), words)
+    _keep(session, left, "")
+    return reply
+
+
 def _list(session: Session, call: Call, words: Sequence[Word]) -> Reply:
     at_most(call, 1)
     return listed(session.snapshot)
@@ -164,6 +181,8 @@ ACTS: Mapping[str, Act] = {
     "keep": _trail,
     "show": _show,
     "list": _list,
+    "eval": _eval,
+    "prune": _prune,
     "save": _save,
     "load": _load,
     "drop": _drop,

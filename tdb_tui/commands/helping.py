@@ -45,7 +45,7 @@ INFO = (
     "h",
     usage="[COMMAND|TOPIC|NODE]",
     group="help",
-    complete=("command",),
+    complete=("help",),
     examples=("help", "h rank"),
 )
 def help_(session: Session, call: Call) -> Reply:

@@ -21,7 +21,7 @@ from tdb_tui.commands.tracing import traced
 from tdb_tui.edits.checkpoints import checked_name
 from tdb_tui.errors import CommandError
 from tdb_tui.files.edit_files import with_edits
-from tdb_tui.files.saved_names import read_aliases, read_notes, read_variables
+from tdb_tui.files.saved_names import read_aliases, read_lesson, read_notes, read_variables
 from tdb_tui.files.saved_sweeps import saved_sweep
 from tdb_tui.files.saved_values import as_number, as_text, as_truth, as_whole, read_json
 from tdb_tui.files.saved_views import read_rank, read_tree
@@ -111,6 +111,7 @@ class Reader:
             variables=read_variables(data),
             aliases=aliases,
             notes=read_notes(data),
+            lesson=read_lesson(data),
             examples=self.examples(data.get("examples")),
             next_stop=as_whole(following["stop"]),
             next_display=as_whole(following["display"]),

@@ -5,9 +5,9 @@ from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any
 
-from tdb_tui.files.saved_values import as_number, as_text
+from tdb_tui.files.saved_values import as_number, as_text, as_truth, as_whole
 from tdb_tui.language.evaluation import NodeText, Value
-from tdb_tui.state import Note, State
+from tdb_tui.state import Lesson, Note, State
 
 
 def named(state: State) -> dict[str, Any]:
@@ -19,6 +19,7 @@ def named(state: State) -> dict[str, Any]:
         },
         "aliases": dict(state.aliases),
         "notes": [asdict(each) for each in state.notes],
+        "lesson": None if state.lesson is None else asdict(state.lesson),
     }
 
 
@@ -35,6 +36,13 @@ def read_variables(data: Mapping[str, Any]) -> Mapping[str, Value]:
 
 def read_notes(data: Mapping[str, Any]) -> tuple[Note, ...]:
     return tuple(Note(as_text(each["text"]), as_text(each["node"])) for each in data.get("notes", []))
+
+
+def read_lesson(data: Mapping[str, Any]) -> Lesson | None:
+    found: Any = data.get("lesson")
+    if found is None:
+        return None
+    return Lesson(as_whole(found["step"]), as_truth(found["on"]), as_text(found["head"]))
 
 
 def _value(value: object) -> Value:

@@ -18,6 +18,8 @@ class Completion:
     start: int
     "Where the text that a candidate replaces begins; it ends at the cursor."
     candidates: tuple[str, ...] = ()
+    kind: str = ""
+    "What they are, as `Command.complete` calls it."
 
     @property
     def common(self) -> str:
@@ -41,7 +43,7 @@ def complete(line: str, cursor: int, registry: Registry, lookup: Lookup) -> Comp
     if first.startswith(("!", "#")):
         return Completion(cursor)
     if len(words) == 1:
-        return _offer(start, first, registry.names())
+        return _offer(start, first, (*registry.names(), *lookup("alias", first)))
     try:
         command = registry.find(first)
     except CommandError:
@@ -72,6 +74,8 @@ def _after(command: Command, words: list[tuple[str, int]], before: str, lookup: 
         return Completion(start)
     last = len(command.complete) - 1
     kind = command.complete[min(len(given), last)]
+    if kind == "value" and given:
+        kind = f"value {given[0][0]}"
     if kind == "expr":
         # One argument of many words.
         begins = given[last][1] if len(given) > last else start
@@ -106,7 +110,7 @@ def _address(kind: str, word: str, start: int, lookup: Lookup) -> Completion:
             at, sort = match.end(), kind
     if word[at:].startswith("$"):
         sort = "variable"
-    return Completion(start + at, tuple(lookup(sort, word[at:])))
+    return Completion(start + at, tuple(lookup(sort, word[at:])), sort)
 
 
 def _expression(text: str, end: int, lookup: Lookup) -> Completion:

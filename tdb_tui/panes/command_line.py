@@ -46,8 +46,11 @@ class Owner(Protocol):
     def end_of_file(self) -> None:
         """Ctrl-D with nothing typed."""
 
-    def offered(self, candidates: tuple[str, ...]) -> None:
-        """Several words fit; an empty tuple where that is over."""
+    def offered(self, found: Completion | None) -> None:
+        """Several words fit; None where that is over."""
+
+    def searching(self, words: str | None, found: bool) -> None:
+        """What is looked for in the history, and whether it is there; None where that is over."""
 
     def completion(self, text: str, cursor: int) -> Completion:
         """What fits before the cursor."""
@@ -83,6 +86,7 @@ ACTIONS = {
     "alt+backspace": "delete_left_word",
     "ctrl+u": "delete_left_all",
     "ctrl+k": "delete_right_all",
+    "ctrl+r": "search",
 }
 "Keys of the command line, and what they do to it."
 
@@ -100,13 +104,17 @@ class CommandLine(Input):
         self._at: int | None = None
         "Which line of the history is shown, None for what is being typed."
         self._typed = ""
+        self._search: str | None = None
+        "What is looked for in the history, None where nothing is."
         self._cycle: tuple[str, Completion, int, str] | None = None
         "Text before the word, what fits, which of them is in, text after the word."
 
     def take(self, event: Key) -> None:
         """Do what a key does."""
         if self._offering and event.key != "tab":
-            self._offer(())
+            self._offer(None)
+        if self._search is not None and self._searched(event):
+            return
         if event.is_printable and event.character is not None:
             self._at = None
             self.insert_text_at_cursor(event.character)
@@ -133,6 +141,50 @@ class CommandLine(Input):
         self._at = at
         self.fill(self._typed if at is None else self.history.lines[at])
 
+    def action_search(self) -> None:
+        """Look for a line that has what is typed from now on; again, for an older one."""
+        if self._search is None:
+            self._typed, self._search, self._at = self.value, "", None
+        elif self._search:
+            self._find(len(self.history.lines) if self._at is None else self._at)
+            return
+        self._owner.searching(self._search, True)
+
+    def _searched(self, event: Key) -> bool:
+        """Whether a key belongs to the search; any other ends it, the line found staying."""
+        assert self._search is not None  # the caller has looked
+        if event.is_printable and event.character is not None:
+            self._search += event.character
+        elif event.key == "backspace":
+            self._search = self._search[:-1]
+        elif event.key == "ctrl+r":
+            self.action_search()
+            return True
+        else:
+            back = event.key in ("escape", "ctrl+g", "ctrl+c")
+            self._search, self._at = None, None
+            self._owner.searching(None, True)
+            if back:
+                self.fill(self._typed)
+            return back
+        self._find(len(self.history.lines))
+        return True
+
+    def _find(self, before: int) -> None:
+        """The last line before one that has the words."""
+        words, lines = self._search or "", self.history.lines
+        at = next((n for n in range(before - 1, -1, -1) if words in lines[n]), None)
+        self._owner.searching(words, at is not None)
+        if at is not None:
+            self._at = at
+            self.fill(lines[at], lines[at].index(words) + len(words))
+
+    def action_end(self, select: bool = False) -> None:
+        """To the end; there, the ghost text is taken."""
+        if self.cursor_at_end:
+            self.action_cursor_right(select)
+        super().action_end(select)
+
     def action_complete(self) -> None:
         """The beginning that all candidates share, then each of them in turn."""
         if self._cycle is not None and self.value == self._cycled(self._cycle):
@@ -143,21 +195,21 @@ class CommandLine(Input):
         cursor = self.cursor_position
         found = self._owner.completion(self.value, cursor)
         typed, after = self.value[found.start : cursor], self.value[cursor:]
-        self._offer(found.candidates if len(found.candidates) > 1 else ())
+        self._offer(found if len(found.candidates) > 1 else None)
         if not found.candidates:
             return
         if len(found.common) > len(typed) or len(found.candidates) == 1:
             word = found.common + (
-                " " if len(found.candidates) == 1 and not found.common.endswith("(") else ""
+                " " if len(found.candidates) == 1 and not found.common.endswith(("(", "/")) else ""
             )
             self.fill(self.value[: found.start] + word + after, found.start + len(word))
             return
         self._cycle = self.value[: found.start], found, 0, after
         self._put(self._cycle)
 
-    def _offer(self, candidates: tuple[str, ...]) -> None:
-        self._offering = bool(candidates)
-        self._owner.offered(candidates)
+    def _offer(self, found: Completion | None) -> None:
+        self._offering = found is not None
+        self._owner.offered(found)
 
     def _cycled(self, cycle: tuple[str, Completion, int, str]) -> str:
         before, found, at, after = cycle

@@ -226,6 +226,7 @@ class Desk(Screen[None], inherit_bindings=False):
             return False
         self.log_pane.reading = False
         self.wish(zoom=None)
+        self.call_after_refresh(self.log_pane.show_end)
         return True
 
     def show_hints(self, message: str = "") -> None:

@@ -93,6 +93,10 @@ class Log(Pane):
         self.cursor = min(self.top, max(len(self._lines) - 1, 0))
         self.update()
 
+    def show_end(self) -> None:
+        self.keep_in_sight()
+        self.update()
+
     def title(self) -> str:
         return "log"
 

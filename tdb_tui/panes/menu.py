@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import ClassVar
 
 from rich.cells import set_cell_size
@@ -33,13 +34,27 @@ class Item:
 
     @property
     def text(self) -> str:
+        if not (self.key or self.command):
+            return self.help
         return set_cell_size(f"{self.shown:<6} {self.name:<12} {self.help}", WIDTH - 2).rstrip()
 
 
-def key_items() -> list[Item]:
+def key_items(pane: str) -> list[Item]:
+    """Every key, those that are worth most in the pane first."""
+    listed = [(key, group) for group, found in keys.by_group() for key in found]
+    here = keys.useful(pane)
+    first = sorted((pair for pair in listed if pair[0] in here), key=lambda pair: here.index(pair[0]))
+    rest = [pair for pair in listed if pair[0] not in here]
     return [
-        Item(key.shown, group, key.help, key=key.keys[0]) for group, found in keys.by_group() for key in found
+        *(Item(key.shown, "this pane", key.help, key=key.keys[0]) for key, _ in first),
+        *(Item(key.shown, group, key.help, key=key.keys[0]) for key, group in rest),
     ]
+
+
+def pane_items(pane: str) -> list[Item]:
+    """What a pane shows, line by line, then its own keys."""
+    said = [Item("", pane, line) for line in wrap(" ".join(keys.PANES.get(pane, "").split()), WIDTH - 2)]
+    return [*said, *(item for item in key_items(pane) if item.name == "this pane")]
 
 
 def command_items(commands: Iterable[Command]) -> list[Item]:

@@ -1,6 +1,7 @@
 """The debugger itself, what `tdb-tui PROMPT` is: the screen, or without a terminal the batch or the report."""
 
 import os
+import platform
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from tdb_tui.journal.finding import find_journal, journal_folder
 from tdb_tui.journal.records import Kept
 from tdb_tui.options import Options
 from tdb_tui.programs import PROGRAMS, make_app
-from tdb_tui.starting import open_session
+from tdb_tui.starting import open_session, taught
 
 if TYPE_CHECKING:
     from tdb_tui.files.sourcing import ScriptLine
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 EPILOG = f"""Also: {", ".join(f"tdb-tui {name} ({what})" for name, what in PROGRAMS.items())}.
 In the program, ? or help lists the commands."""
 
-command_line = make_app()
+command_line = make_app(completes=True)
 command_line.command(epilog=EPILOG)(Options)
 command = get_command(command_line)
 
@@ -35,8 +36,10 @@ def run(words: Sequence[str]) -> int:
     if not isinstance(options, Options):  # --help ends with a code
         return options
     if options.version:
-        print(f"tdb-tui {__version__}")
+        print(versions())
         return 0
+    if options.spec is not None:
+        return _spec(options.spec)
     kept = None
     if options.resume:
         try:
@@ -44,11 +47,35 @@ def run(words: Sequence[str]) -> int:
         except CommandError as error:
             return fail(str(error), USAGE)
         options = options.resumed(kept.header["options"])
+    if options.tutor:
+        options = taught(options)
     if complaint := options.complaint():
         return fail(complaint, USAGE)
+    if options.tutor and (options.batch or not _has_screen()):
+        return _lesson(options)
     if options.batch or options.json or ((options.execute or options.file) and not _has_screen()):
         return _batch(options, words, kept)
     return _screen(options, words, kept) if _has_screen() else _report(options, kept)
+
+
+def versions() -> str:
+    """This program's, those of what it stands on, and the device, without loading any of it."""
+    from importlib.metadata import version
+
+    torch = version("torch")
+    cuda = Path("/dev/nvidiactl").exists() and "+cpu" not in torch
+    mps = (sys.platform, platform.machine()) == ("darwin", "arm64")
+    device = "cuda" if cuda else "mps" if mps else "cpu"
+    return f"tdb-tui {__version__}  torch {torch}  textual {version('textual')}  device {device}"
+
+
+def _spec(form: str) -> int:
+    from tdb_tui.programs.docs import pages
+
+    if form != "json":
+        return fail(f"no form {form!r}: --spec json", USAGE)
+    print(pages()["spec"].read_text(encoding="utf-8"), end="")
+    return 0
 
 
 def _batch(options: Options, words: Sequence[str], kept: Kept | None) -> int:
@@ -66,6 +93,18 @@ def _batch(options: Options, words: Sequence[str], kept: Kept | None) -> int:
     if kept is not None and kept.pending is not None:
         script.insert(0, ScriptLine(kept.pending, ""))
     return run_batch(session, script, options.json, options.keep_going)
+
+
+def _lesson(options: Options) -> int:
+    """Play the lesson through, as its reader would."""
+    from tdb_tui.batch import complain, play_lesson
+
+    try:
+        session, _ = open_session(options)
+    except CommandError as error:
+        complain(error)
+        return _start_code(error)
+    return play_lesson(session)
 
 
 def _report(options: Options, kept: Kept | None) -> int:
@@ -95,7 +134,7 @@ def _screen(options: Options, words: Sequence[str], kept: Kept | None) -> int:
         commands = [line.text for line in _script(words)]
     except CommandError as error:
         return fail(str(error), USAGE)
-    return run_screen(options, commands, kept)
+    return run_screen(options, [*commands, *(["tutor"] if options.tutor else [])], kept)
 
 
 def _start_code(error: CommandError) -> int:

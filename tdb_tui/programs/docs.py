@@ -13,13 +13,26 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 @app.command()
-def docs(page: Annotated[str | None, typer.Argument(help="commands, keys or json.")] = None) -> int:
+def docs(
+    page: Annotated[
+        str | None,
+        typer.Argument(
+            help="commands, keys, json, man (for: man -l -) or spec.", autocompletion=lambda: list(pages())
+        ),
+    ] = None,
+) -> int:
     """Show a reference page, or list them."""
-    pages = {path.stem: path for path in sorted(DOCS.glob("*.md"))}
+    found = pages()
     if page is None:
-        print("\n".join(pages))
+        print("\n".join(found))
         return 0
-    if page not in pages:
-        return fail(f"no page {page!r}: {', '.join(pages)}", USAGE)
-    print(pages[page].read_text(encoding="utf-8"), end="")
+    if page not in found:
+        return fail(f"no page {page!r}: {', '.join(found)}", USAGE)
+    print(found[page].read_text(encoding="utf-8"), end="")
     return 0
+
+
+def pages() -> dict[str, Path]:
+    """Name -> file of each page."""
+    found = {path.stem: path for path in sorted(DOCS.glob("*.md"))}
+    return found | {"man": DOCS / "tdb-tui.1", "spec": DOCS / "spec.json"}

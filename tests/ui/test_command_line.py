@@ -97,6 +97,37 @@ def test_pasted_lines_become_one_that_waits_for_enter() -> None:
     play(body)
 
 
+def test_ctrl_r_looks_for_older_lines_and_ctrl_e_takes_the_ghost() -> None:
+    async def body(app: TdbApp, pilot: Pilot[int]) -> None:
+        app.main.line.history.lines[:] = ["rank heads", "p ld", "rank mlps by direct"]
+        await press(app, pilot, "colon", "x", "ctrl+r", *"rank")
+        assert app.main.line.value == "rank mlps by direct"
+        assert rows(app)[-1].startswith("search: rank")
+        await press(app, pilot, "ctrl+r")
+        assert app.main.line.value == "rank heads"
+        await press(app, pilot, "ctrl+r", *"zz")
+        assert "no line has that" in rows(app)[-1]
+        await press(app, pilot, "escape")
+        assert app.main.line.value == "x" and app.main.focused is app.main.line
+        await press(app, pilot, "ctrl+r", *"ld", "left")
+        assert app.main.line.value == "p ld", "any other key takes the line"
+        await press(app, pilot, "ctrl+c", *"ra")
+        await pilot.pause()
+        await press(app, pilot, "ctrl+e")
+        assert app.main.line.value == "rank mlps by direct"
+
+    play(body)
+
+
+def test_positions_are_offered_with_their_tokens() -> None:
+    async def body(app: TdbApp, pilot: Pilot[int]) -> None:
+        await press(app, pilot, "colon", *"logits ", "tab", "tab")
+        offered = rows(app)[-1]
+        assert offered.startswith("Tab: ") and "Mary=2 ' Mary'" in offered
+
+    play(body)
+
+
 def test_words_of_earlier_sessions_are_in_the_history() -> None:
     async def body(app: TdbApp, pilot: Pilot[int]) -> None:
         app.main.line.history.add("rank heads")

@@ -1,0 +1,111 @@
+"""What a circuit keeps of the metric: every other head, and MLP, ablated; and what is left without it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from model.components import Component, Kind, Node
+from model.edits.compounds import runs
+from model.edits.interventions import Ablate, Change, Mode, Span
+from tdb_tui.circuits.drafts import Circuit, removing
+from tdb_tui.scope import measures
+from tdb_tui.session import Session
+from tdb_tui.state import Edit
+
+EDITED = (Kind.HEAD, Kind.ATTN, Kind.MLP, Kind.NEURON)
+"Nodes that are ablated; embeddings, biases and what is only read are there in any case."
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    whole: float
+    "The metric as it is."
+    kept: float
+    "With every other node ablated."
+    without: float
+    "With the circuit's own ablated."
+    none: float
+    "With all of them ablated."
+
+    @property
+    def faithfulness(self) -> float | None:
+        """(kept - none) / (whole - none), None where the two are the same (Wang et al. 2022, Marks et al. 2024)."""
+        return (
+            None if abs(self.whole - self.none) < 1e-9 else (self.kept - self.none) / (self.whole - self.none)
+        )
+
+
+def evaluate(session: Session, circuit: Circuit, mode: Mode) -> Kept:
+    """Raises ComputeFailed and Interrupted."""
+    nothing = replace(
+        circuit, nodes=tuple(node for node in circuit.nodes if node.component.kind not in EDITED)
+    )
+    mlps = ablates_mlps(circuit)
+    return Kept(
+        session.snapshot.now.value,
+        kept(session, circuit, mode, mlps),
+        _value(session, tuple(_members(circuit, mode))),
+        kept(session, nothing, mode, mlps),
+    )
+
+
+def ablates_mlps(circuit: Circuit) -> bool:
+    """Whether MLPs outside the circuit are ablated: only where it has some, for most circuits are of heads."""
+    return any(node.component.kind in (Kind.MLP, Kind.NEURON) for node in circuit.nodes)
+
+
+def kept(session: Session, circuit: Circuit, mode: Mode, mlps: bool) -> float:
+    """The metric with everything but the circuit ablated.  A neuron keeps its MLP, an attention its heads."""
+    config, length = session.snapshot.info.config, session.state.end + 1
+    parts = [
+        Component(Kind.HEAD, layer, head) for layer in range(config.n_layer) for head in range(config.n_head)
+    ]
+    parts += [Component(Kind.MLP, layer) for layer in range(config.n_layer) if mlps]
+    changes: list[Change] = []
+    for part in parts:
+        held = {node.pos for node in circuit.nodes if _holds(node.component, part)}
+        away = [pos for pos in range(length) if pos not in held]
+        changes += (Ablate(part, span, mode=mode) for span in runs(away))
+    return _value(session, tuple(changes))
+
+
+def prune(session: Session, circuit: Circuit, threshold: float, mode: Mode) -> Iterator[tuple[int, Circuit]]:
+    """The circuit without nodes whose loss changes what it keeps by less than `threshold`, the weakest tried first.
+
+    Yields how many nodes have been tried, and what is left by then.  Raises ComputeFailed and Interrupted.
+    """
+    mlps, now = ablates_mlps(circuit), session.snapshot.now
+    candidates = [node for node in circuit.nodes if node.component.kind in EDITED]
+    candidates.sort(key=lambda node: abs(measures(now, node).total))
+    before = kept(session, circuit, mode, mlps)
+    for tried, node in enumerate(candidates, start=1):
+        smaller = removing(circuit, (node,))
+        after = kept(session, smaller, mode, mlps)
+        if abs(after - before) < threshold:
+            circuit, before = smaller, after
+        yield tried, circuit
+
+
+def _holds(part: Component, other: Component) -> bool:
+    """Whether a node of the circuit keeps another component as it is."""
+    if part.layer != other.layer:
+        return False
+    if other.kind is Kind.HEAD:
+        return part == other or part.kind is Kind.ATTN
+    return part.kind in (Kind.MLP, Kind.NEURON)
+
+
+def _members(circuit: Circuit, mode: Mode) -> Iterator[Change]:
+    for node in circuit.nodes:
+        if node.component.kind in EDITED:
+            yield _ablated(node, mode)
+
+
+def _ablated(node: Node, mode: Mode) -> Ablate:
+    return Ablate(node.component, Span(node.pos, node.pos), mode=mode)
+
+
+def _value(session: Session, changes: tuple[Change, ...]) -> float:
+    inputs = session.state.inputs
+    edit = Edit(0, changes, "circuit eval")
+    with session.engine.unkept():
+        return session.engine.value(replace(inputs, edits=(*inputs.edits, edit) if changes else inputs.edits))
