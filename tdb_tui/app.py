@@ -157,7 +157,7 @@ class TdbApp(App[int], inherit_bindings=False):
             return
         assert last.reply is not None  # it did not fail
         if last.reply.quits:
-            self.action_quit_asking()
+            self.action_quit_asking(last.reply.code)
         elif last.reply.opens_python:
             self._give_python()
         elif last.lesson:
@@ -312,14 +312,16 @@ class TdbApp(App[int], inherit_bindings=False):
         if not self.main.close():
             self.action_quit_asking()
 
-    def action_quit_asking(self) -> None:
+    def action_quit_asking(self, code: int = 0) -> None:
         """Leave; where that would lose something, only after a yes."""
         if self.session is not None and self.worker.busy:
-            self.main.ask("leave while commands are running?", lambda: self.exit(0))
+            self.main.ask("leave while commands are running?", lambda: self.exit(code, code))
         elif self.session is not None and not self.session.saved:
-            self.main.ask("leave without saving? (save FILE keeps the session)", lambda: self.exit(0))
+            self.main.ask(
+                "leave without saving? (save FILE keeps the session)", lambda: self.exit(code, code)
+            )
         else:
-            self.exit(0)
+            self.exit(code, code)
 
     def action_menu(self) -> None:
         items = key_items(self.main.active)

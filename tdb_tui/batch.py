@@ -33,7 +33,7 @@ def run_batch(session: Session, script: Iterable[ScriptLine], json: bool, keep_g
                 if done.error is not None:
                     code = code or (INTERRUPTED if done.interrupted else done.error.exit_code)
                 if done.reply is not None and done.reply.quits:
-                    return code
+                    return code or done.reply.code
             if code == INTERRUPTED or (code and not keep_going):
                 return code
             if session.engine.interrupt.is_set():  # during a command that had nothing to stop

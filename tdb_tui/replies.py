@@ -19,6 +19,8 @@ class Reply:
     more: str | None = None
     "The command for the next page, which an empty line then runs."
     quits: bool = False
+    code: int = 0
+    "The exit code to leave with."
     opens_python: bool = False
     "Whether the person at the terminal is to be given Python before anything else."
     script: str | None = None

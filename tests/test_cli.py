@@ -110,6 +110,14 @@ def test_a_script_ends_at_its_first_failing_line_which_is_named(program: Program
     assert "result" not in entries[1] and "error" not in entries[0]
 
 
+def test_a_script_can_leave_with_a_code_and_save_first(program: Program) -> None:
+    program("--batch", "-e", "ablate M0", "-e", "q 7 --save s.json", "-e", "n", code=7)
+    assert Path("s.json").exists()
+    _, err = program("--batch", "-e", "q 256", code=1)
+    assert "256 is no exit code: 0 to 255" in err
+    assert err.splitlines()[-3:-1] == ["    q 256", "      ^"], "the word is marked"
+
+
 def test_keep_going_goes_on_and_still_fails(program: Program) -> None:
     entries = program.json(
         "--keep-going", "-e", "zzz", "-e", "n", "-e", "ablate M0 value 1e38", "-e", "n", code=1

@@ -35,6 +35,8 @@ SETS = ("prompts", "over")
 "Tried on a set of their own, in tests/test_prompt_sets.py."
 TURNED = ("whynot",)
 "Tried where the answer can be turned over, in tests/test_whynot.py."
+STORED = ("examples", "find")
+"Tried on a store of their own, in tests/test_exampling.py."
 MOVING = ("step", "return", "until", "continue", "jump", "rn", "rs", "rc")
 ROW = {
     "node", "kind", "layer", "index", "pos", "key", "act", "write_norm", "direct", "total", "measured", "patched",
@@ -74,7 +76,7 @@ def test_every_answer_holds_the_keys_of_the_contract(engine: Engine) -> None:
         name = registry.find(entry["cmd"].split()[0]).name
         seen.add(name)
         assert set(RESULTS["next" if name in MOVING else name]) <= set(entry["result"]), entry["cmd"]
-    assert seen | {*SETS, *TURNED} == set(RESULTS) | set(MOVING)
+    assert seen | {*SETS, *TURNED, *STORED} == set(RESULTS) | set(MOVING)
 
 
 def test_a_failure_holds_an_error_and_no_result(engine: Engine) -> None:

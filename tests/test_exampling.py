@@ -14,6 +14,7 @@ from explanations.records import Explanation, Note, Sampling, Score
 from explanations.schema import Identity
 from explanations.store import open_store
 from explanations.writing import put_explanations, put_note, writing
+from tdb_tui.contract import RESULTS
 from tdb_tui.engine import Engine
 from tdb_tui.errors import CommandError
 from tdb_tui.session import Session
@@ -129,3 +130,8 @@ def test_a_store_of_another_model_is_refused_and_the_one_before_stays(engine: En
         engine.stores.use([other])
     assert engine.stores.paths == before
     assert open_store(before[0]).statistics("N1.5") is not None
+
+
+@pytest.mark.parametrize(("name", "line"), [("examples", "examples N1.5"), ("find", "find zebra")])
+def test_an_answer_holds_the_keys_of_the_contract(session: Session, name: str, line: str) -> None:
+    assert set(RESULTS[name]) <= set(do(session, line).result)

@@ -175,6 +175,7 @@ def carry_out(session: Session, line: str) -> list[Done]:
             if not done[-1].ok:
                 break
     except CommandError as error:
+        error.message = printable(error.message)
         done.append(Done(line.strip(), None, error, 0.0))
     return done
 

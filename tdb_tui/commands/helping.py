@@ -15,7 +15,7 @@ from tdb_tui.commands.tracing import frame_lines
 from tdb_tui.errors import CommandError, did_you_mean
 from tdb_tui.formats import metric_text, signed
 from tdb_tui.language.arguments import at_most, integer, one_component, option_integer, unpaged
-from tdb_tui.language.parsing import Call
+from tdb_tui.language.parsing import Call, Word
 from tdb_tui.language.registry import Command, Repeat
 from tdb_tui.replies import Reply, columns
 from tdb_tui.session import Session
@@ -27,6 +27,8 @@ NONE = {
     "circuit": "No circuit in use",
 }
 "What is said of a topic that there is nothing of."
+
+HIGHEST_CODE = 255
 
 LINES = 20
 "Of the history, at a time."
@@ -132,11 +134,30 @@ def info(session: Session, call: Call) -> Reply:
     return Reply(columns(rows) or (NONE.get(topic, f"No {topic}"),), {"rows": [list(row) for row in rows]})
 
 
-@command("quit", "q", "exit", group="keeping", examples=("quit", "q"))
+@command(
+    "quit",
+    "q",
+    "exit",
+    usage="[CODE] [--save FILE]",
+    group="keeping",
+    options={"save": True},
+    examples=("quit", "q --save ioi.json"),
+)
 def quit_(session: Session, call: Call) -> Reply:
-    """Leave."""
-    at_most(call, 0)
-    return Reply(quits=True)
+    """Leave, with exit code CODE where a script wants one; `--save FILE` saves the session first."""
+    at_most(call, 1)
+    code = integer(call.args[0], "an exit code") if call.args else 0
+    if code > HIGHEST_CODE:
+        message = f"{code} is no exit code: 0 to {HIGHEST_CODE}"
+        raise CommandError(message, "bad-number", col=call.args[0].col)
+    said: tuple[str, ...] = ()
+    for option in call.options:
+        if option.name == "save":
+            saving = Call(
+                Word("save", call.col), (Word(option.value or "", option.col),), (), "save", call.col
+            )
+            said = registry.find("save").act(session, saving).lines
+    return Reply(said, quits=True, code=code)
 
 
 def _about(session: Session, call: Call) -> Reply:

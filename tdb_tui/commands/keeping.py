@@ -103,7 +103,7 @@ def _sourced(session: Session, script: Iterable[ScriptLine]) -> Reply:
                 message = f"{line.where}: {stands if done.interrupted else done.error.message}"
                 raise CommandError(message, done.error.code, done.error.hint, partial=True)
             if done.reply is not None and done.reply.quits:
-                return Reply(tuple(said), quits=True)
+                return Reply(tuple(said), quits=True, code=done.reply.code)
     return Reply(tuple(said), {"value": session.snapshot.now.value})
 
 
