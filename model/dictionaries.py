@@ -38,6 +38,16 @@ class Dictionary(Protocol):
     def n_latent(self) -> int: ...
 
     @property
+    def w_enc(self) -> Tensor:
+        """[d_in, latent]"""
+        ...
+
+    @property
+    def density(self) -> Tensor | None:
+        """On which fraction of tokens each latent was active where it was trained: [latent], None where not known."""
+        ...
+
+    @property
     def w_dec(self) -> Tensor:
         """A latent's row times its activation is its write: [latent, d_out]."""
         ...

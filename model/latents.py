@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.components import Component, Kind
+from model.components import Component, Kind, Node
 from model.dictionaries import dictionary_of, numbers, place_of, recorded_at
 from model.gpt2 import GPT2, wide
 from model.sites import Site, Where
@@ -96,6 +96,27 @@ def matrix_out(model: GPT2, at: Where) -> Tensor | None:
 
 
 @torch.no_grad()
+def token_attribution(model: GPT2, trace: Trace, node: Node) -> Tensor:
+    """How much of a latent's pre-activation came from each token through attention: [key], 0 where it is inactive.
+
+    sum over heads of A_qk (v_k W_O) . the latent's direction, whatever its nonlinearity (Mossing et al. 2024,
+    Transformer Debugger, token-pair attribution).  Raises ValueError for a latent that reads no attention.
+    """
+    part, at = node.component, place_of(node.component)
+    if at[0] not in (Site.ATTN_OUT, Site.Z):
+        raise ValueError(f"{part} reads no attention: latents of attn_out and z do")
+    dictionary = dictionary_of(trace.dictionaries, part)
+    pattern = wide(trace[Site.PATTERN, part.layer][:, node.pos, : node.pos + 1])  # [head, key]
+    if latent_value(trace, part, node.pos) == 0:
+        return torch.zeros_like(pattern[0])
+    wanted = wide(dictionary.direction(encoded(trace, at)[node.pos], part.index or 0))
+    if at[0] is Site.ATTN_OUT:
+        wanted = wide(model.blocks[part.layer].attn.c_proj.weight) @ wanted
+    values = wide(trace[Site.V, part.layer][:, : node.pos + 1])  # [head, key, d_head]
+    return (pattern * (values @ wanted.view(len(pattern), -1, 1))[..., 0]).sum(0)
+
+
+@torch.no_grad()
 def part_write(model: GPT2, trace: Trace, part: Component, pos: int) -> Tensor:
     """What a dictionary's part adds to the residual stream at a token: [d_model].  Raises ValueError."""
     dictionary, at = dictionary_of(trace.dictionaries, part), place_of(part)
@@ -109,6 +130,14 @@ def part_write(model: GPT2, trace: Trace, part: Component, pos: int) -> Tensor:
             x = error(trace, at, [pos])[0]
     out = matrix_out(model, at)
     return x if out is None else x @ out
+
+
+@torch.no_grad()
+def row_of(model: GPT2, trace: Trace, part: Component) -> Tensor:
+    """What a latent with an activation of 1 adds to the residual stream, nothing undone: [d_model]."""
+    row = wide(dictionary_of(trace.dictionaries, part).w_dec[part.index or 0])
+    out = matrix_out(model, place_of(part))
+    return row if out is None else row @ out
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """One question about one run: the metric, or a frame of tracing.  Its rows, their books, and measured effects."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -11,10 +11,18 @@ from numpy.typing import NDArray
 from model.components import Node
 from model.effects import attribution, embeddings
 from model.effects.attribution import Gradients, Treatment
+from model.effects.latents import (
+    beside_table,
+    error_table,
+    in_use,
+    latent_table,
+    replaced_rows,
+    stands_for,
+)
 from model.lens import residuals
 from model.measured.scorers import Scorer
 from model.nodes import NodeTable, joined
-from model.sites import Hook
+from model.sites import Hook, Where
 from model.targets import Target
 from model.upstream.branches import Branch
 from model.upstream.tree import Pruning, tree
@@ -25,6 +33,8 @@ from tdb_tui.opened import Inside, open_line
 
 PARTITION = ("embed", "head", "mlp", "bias")
 "Kinds whose direct effects, together, are what is asked about."
+
+DICTIONARY_TABLES = {"latent": latent_table, "error": error_table, "beside": beside_table}
 
 MAX_ROWS = 4_000_000
 "Above this a table is made for one token only: 288 MB of columns."
@@ -84,7 +94,12 @@ class Asked:
         return self.scorer.positions
 
     def table(self, group: str, positions: Sequence[int] | None = None) -> NodeTable:
-        """Every node of a kind (`embed wte wpe head pair attn mlp neuron bias`), or those at `positions` only."""
+        """Every node of a kind (`embed wte wpe head pair attn mlp neuron bias`), or those at `positions` only.
+
+        `latent` and `error` are those of every dictionary that is loaded.
+        """
+        if group in DICTIONARY_TABLES:
+            return self.of_dictionaries(group, tuple(self.run.trace.dictionaries), positions)
         key = (group, None if positions is None else tuple(positions))
         if key not in self._tables:
             self._tables[key] = self._make_table(group, positions)
@@ -109,34 +124,65 @@ class Asked:
         }[group](*args)
         return table if positions is None else table.at(positions)
 
+    def of_dictionaries(
+        self, group: str, places: tuple[Where, ...], positions: Sequence[int] | None = None
+    ) -> NodeTable:
+        """Latents, errors or what stands beside (`latent error beside`) of dictionaries, each place's rows kept."""
+        found: list[NodeTable] = [NodeTable.empty()]
+        for at in places:
+            key = f"{group} {at[0]}.{at[1]}", None if positions is None else tuple(positions)
+            if key not in self._tables:
+                make = DICTIONARY_TABLES[group]
+                self._tables[key] = make(self.run.model, self.run.trace, self.gradients, [at], positions)
+            found.append(self._tables[key])
+        return joined(found)
+
+    def in_use(self, letters: Collection[str]) -> tuple[Where, ...]:
+        """The dictionaries of these letters that can stand in other parts' places, none of them twice."""
+        return in_use(self.run.trace, letters, self.target.line)
+
     def rows_of(self, group: str) -> int:
         """How many rows a kind's table has over every token."""
         config, t = self.run.model.config, len(self.run.trace.tokens)
         return {
             "pair": config.n_layer * config.n_head * t * (t + 1) // 2,
             "neuron": config.n_layer * config.d_mlp * t,
+            "latent": sum(each.n_latent for each in self.run.trace.dictionaries.values()) * t // 8,
+            "error": len(self.run.trace.dictionaries) * t,
         }.get(group, config.n_layer * config.n_head * t)
 
     @cached_property
     def partition(self) -> NodeTable:
         return joined([self.table(group) for group in PARTITION])
 
-    def balance(self, shown: NodeTable) -> Balance:
-        """The books of a table: its rows, every bias, and whatever it leaves out."""
-        bias = self.partition.is_bias()
+    def partition_with(self, places: tuple[Where, ...]) -> NodeTable:
+        """The same with dictionaries' rows in the places of what they take apart."""
+        if not places:
+            return self.partition
+        plain = self.partition.take(~stands_for(self.partition, places))
+        whole = replaced_rows(self.run.trace, self.gradients, places)
+        return joined([plain, whole, *(self.of_dictionaries(group, places) for group in DICTIONARY_TABLES)])
+
+    def balance(self, shown: NodeTable, places: tuple[Where, ...] = ()) -> Balance:
+        """The books of a table: its rows, every bias, and whatever it leaves out.
+
+        With dictionaries in use at `places`, their rows are on the books and not those of what they take apart.
+        """
+        partition = self.partition_with(places)
+        bias = partition.is_bias()
         rows = float(shown.direct[~shown.is_bias()].sum())
         return Balance(
             rows=rows,
-            biases=float(self.partition.direct[bias].sum()),
-            rest=float(self.partition.direct[~bias].sum()) - rows,
+            biases=float(partition.direct[bias].sum()),
+            rest=float(partition.direct[~bias].sum()) - rows,
             target=self.target.value,
         )
 
-    def balance_of_groups(self, members: NodeTable) -> Balance:
+    def balance_of_groups(self, members: NodeTable, places: tuple[Where, ...] = ()) -> Balance:
         """The books of groups: biases that are in a group are among the rows, and not among the biases."""
         bias = members.is_bias()
         inside = float(members.direct[bias].sum())
-        found = self.balance(members)
+        found = self.balance(members, places)
         return replace(found, rows=found.rows + inside, biases=found.biases - inside)
 
     def effects(self, effect: Effect) -> Effects:

@@ -11,7 +11,7 @@ from tdb_tui.programs import PROGRAMS
 ABOUT = ("prompt", "target", "distractor", "prompt_b", "prompts", "bos")
 "What a session is about: where it is resumed, they are what they were."
 
-MEANS = ("model", "store", "device", "dtype")
+MEANS = ("model", "sae", "store", "device", "dtype")
 "What it runs on: the same, where nothing else is asked for."
 
 
@@ -41,6 +41,10 @@ class Options:
     model: Annotated[str | None, Option(help="A directory, a Hugging Face id, or gpt2, gpt2-medium, ...")] = (
         None
     )
+    sae: Annotated[
+        list[str] | None,
+        Option(help="An SAE, [SITE.LAYER=]PATH (mlp_out.3=FILE.pt), or none; may be repeated."),
+    ] = None
     store: Annotated[
         list[str] | None,
         Option(help="A store of dataset examples, made with tdb-tui collate; may be repeated."),

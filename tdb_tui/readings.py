@@ -40,6 +40,7 @@ class Reading:
     ) -> None:
         """`known` gives what has been measured of a question before, to be added to."""
         self.model, self.trace, self.metric, self.also = model, trace, metric, also
+        self.sources = sources
         self._run, self._treatment, self._known = Run(model, trace, sources, also), treatment, known
         self._asked: dict[tuple[Frame, ...], Asked] = {}
         self._lenses: dict[int, Lens] = {}

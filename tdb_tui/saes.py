@@ -1,9 +1,12 @@
 """The SAEs of a session: read once, checked against the model, moved to where it computes."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
+import sae
 from model.dictionaries import LETTER_OF, Dictionaries
 from model.files import CheckpointError
 from model.gpt2 import GPT2, Config
@@ -11,8 +14,12 @@ from model.sites import Where
 from sae.autoencoder import Autoencoder
 from sae.formats import load, parts_of
 from sae.reading import fits, place_of, place_text
-from tdb_tui.errors import CommandError
+from tdb_tui.errors import CommandError, NotLoaded
+from tdb_tui.machine.models import DEMO
 from tdb_tui.state import Sae
+
+if TYPE_CHECKING:  # the session is made of the engine, and the engine of this
+    from tdb_tui.session import Session
 
 
 class Saes:
@@ -34,13 +41,13 @@ class Saes:
             found = [self._kept(part, place) for part in parts_of(path)]
         except CheckpointError as error:
             raise CommandError(str(error), code="bad-sae") from None
-        return tuple(sorted(found, key=lambda sae: (place_of(sae.place)[1], sae.place)))
+        return tuple(sorted(found, key=lambda each: _order(place_of(each.place))))
 
     def loaded(self, saes: tuple[Sae, ...]) -> Dictionaries:
         """By the place that each takes apart.  Raises CommandError where a file cannot be read again."""
         if saes not in self._together:
             try:
-                found = {place_of(sae.place): self._again(sae) for sae in saes}
+                found = {place_of(each.place): self._again(each) for each in saes}
             except CheckpointError as error:
                 raise CommandError(str(error), code="bad-sae") from None
             self._together[saes] = MappingProxyType(found)
@@ -49,20 +56,43 @@ class Saes:
     def _kept(self, path: Path, place: str) -> Sae:
         found = load(path, place_of(place) if place else None)
         fits(found, self._config, path.name)
-        sae = Sae(str(path.resolve()), place_text(found.writes))
-        self._read[sae] = found.to(device=self._device, dtype=self._dtype)
-        return sae
+        kept = Sae(str(path.resolve()), place_text(found.writes))
+        self._read[kept] = found.to(device=self._device, dtype=self._dtype)
+        return kept
 
-    def _again(self, sae: Sae) -> Autoencoder:
-        if sae not in self._read:
-            self._kept(Path(sae.path), sae.place)
-        return self._read[sae]
+    def _again(self, wanted: Sae) -> Autoencoder:
+        if wanted not in self._read:
+            self._kept(Path(wanted.path), wanted.place)
+        return self._read[wanted]
+
+
+def load_saes(session: "Session", words: list[str] | None) -> list[str]:
+    """Load the SAEs that the command line names, or those bundled with the model; what is to be said of them.
+
+    They are part of how the session starts, and no step to be undone.  Raises NotLoaded.
+    """
+    bundled = BUNDLED / session.engine.info.directory.name
+    if words is None and session.engine.info.directory.parent == DEMO.parent and bundled.is_dir():
+        words = [str(bundled)]
+    if not words or words == ["none"]:
+        return []
+    try:
+        found = [sae for text in words for sae in session.engine.saes.find(text)]
+    except CommandError as error:
+        raise NotLoaded(error.message, code="not-loaded") from None
+    saes = with_saes((), found)
+    session.go(replace(session.state, inputs=replace(session.state.inputs, saes=saes)))
+    return [f"{len(saes)} SAEs are loaded: info sae says how they do here, m and M swap their latents in"]
+
+
+BUNDLED = Path(sae.__path__[0]) / "demo"
+"SAEs of bundled models, each model's in a folder of its name."
 
 
 def with_saes(own: tuple[Sae, ...], more: Iterable[Sae]) -> tuple[Sae, ...]:
     """One SAE a place, a later one in the place of an earlier, in the order of the pass."""
-    by_place: Mapping[str, Sae] = {sae.place: sae for sae in (*own, *more)}
-    return tuple(sorted(by_place.values(), key=lambda sae: _order(place_of(sae.place))))
+    by_place: Mapping[str, Sae] = {each.place: each for each in (*own, *more)}
+    return tuple(sorted(by_place.values(), key=lambda each: _order(place_of(each.place))))
 
 
 def _order(at: Where) -> tuple[int, int]:

@@ -210,7 +210,8 @@ class Session:
         if inputs.prompt_b is None:
             return None
         end, other_end = (len(prompt.tokens) - 1 for prompt in (inputs.prompt, inputs.prompt_b))
-        return self.engine.reading(Inputs(inputs.prompt_b, in_other_prompt(metric, end, other_end)))
+        metric = in_other_prompt(metric, end, other_end)
+        return self.engine.reading(Inputs(inputs.prompt_b, metric, saes=inputs.saes))
 
 
 def arriving(before: State, inputs: Inputs, roles: Mapping[str, int]) -> State:
@@ -313,6 +314,7 @@ def opening(inputs: Inputs, tokenizer: Tokenizer) -> tuple[str, ...]:
         f"distractor {distractors}".rstrip(),
         *([] if is_usual(metric, end) else [f"set metric {metric_words(metric, end)}"]),
         *([] if inputs.means is None else [f"set means {inputs.means.text}"]),
+        *(f"set sae {quote(f'{each.place}={each.path}')}" for each in inputs.saes),
     )
 
 

@@ -36,6 +36,7 @@ SETTINGS: tuple[Setting, ...] = (
         (),
         "where mean and resample ablation take values: positions, set, ioi:50, FILE [counterfactuals] [per template]",
     ),
+    Setting("sae", "none", (), "SAEs to read the run through: set sae [mlp_out.3=]PATH, none"),
     Setting("pos", "none", (), "a name for a position: set pos IO=2"),
 )
 

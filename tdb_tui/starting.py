@@ -31,10 +31,12 @@ def open_session(options: Options, kept: "Kept | None" = None) -> "tuple[Session
     """
     from model.tokenizer import TokenizerError
     from model.weights import CheckpointError
+    from tdb_tui.commands.latents import loaded
     from tdb_tui.engine import load_engine
     from tdb_tui.errors import ComputeFailed, NotLoaded
     from tdb_tui.machine.devices import ComputeError, DeviceError, compute_errors
     from tdb_tui.machine.models import ModelNotFound, find_model
+    from tdb_tui.saes import load_saes
     from tdb_tui.sets.prompt_sets import start_session
 
     try:
@@ -48,9 +50,12 @@ def open_session(options: Options, kept: "Kept | None" = None) -> "tuple[Session
     try:
         with compute_errors():
             session, notes = start_session(engine, options.prompt, *words, prompts=options.prompts)
+            more = load_saes(session, options.sae)
+            if options.sae and session.state.inputs.saes:
+                more += loaded(session.snapshot, session.state.inputs.saes).lines
     except ComputeError as error:
         raise ComputeFailed(str(error), code="compute") from None
-    notes = [f"model {found.name}: {found.why}", *notes]
+    notes = [f"model {found.name}: {found.why}", *notes, *more]
     if kept is not None:
         notes += _gone_on(session, kept)
     if options.journal:

@@ -80,8 +80,8 @@ BAD = (
         "unknown name 'foo' in expression: did you mean 'final'? (!foo for Python)",
     ),
     ("p N1.99999", "bad-node", 2, "N1.99999 is out of range: layer 1 has neurons 0–127"),
-    ("p F1.3", "no-sae", 2, "no SAE loaded for layer 1: F1.3 isn't part of this run"),
-    ("ablate X1", "no-sae", 7, "no SAE loaded for layer 1: X1 isn't part of this run"),
+    ("p F1.3", "no-sae", 2, "no SAE loaded for layer 1: start with --sae PATH or use 'set sae PATH'"),
+    ("ablate X1", "no-sae", 7, "no SAE loaded for layer 1: start with --sae PATH or use 'set sae PATH'"),
     ("attn L1H2 @Marry", "bad-position", 10, "no token 'Marry' in the prompt: did you mean ' Mary' (1)?"),
     ("attn L1H2 @John", "bad-position", 10, "' John' is at 3 and 9: write John#1, John#2 or an index"),
     ("p L1H2@Marry", "bad-position", 2, "no token 'Marry' in the prompt: did you mean ' Mary' (1)?"),
@@ -647,7 +647,9 @@ def test_a_command_answers_in_words(session: Session, line: str, first: str) -> 
 def test_every_command_is_tried() -> None:
     tried = {registry.find(call.split()[0]).name for line, _ in GOOD for call in line.split(" ;; ")}
     elsewhere = {"examples", "find"}  # tests/test_exampling.py, with a store
-    assert tried | elsewhere | {"quit", "unalias", "features", "interact"} == set(registry.names())
+    assert tried | elsewhere | {"quit", "unalias", "features", "latents", "latent", "interact"} == set(
+        registry.names()
+    )
 
 
 def examples() -> Iterator[tuple[str, str]]:
@@ -658,7 +660,7 @@ def examples() -> Iterator[tuple[str, str]]:
 def test_the_examples_in_the_help_run(
     session: Session, command: Command, request: pytest.FixtureRequest
 ) -> None:
-    if command is registry.find("features"):
+    if command.name in ("features", "latents", "latent"):
         pytest.skip("no sparse autoencoder is loaded here")
     if command in map(registry.find, ("examples", "find")):
         pytest.skip("no store is loaded here")

@@ -142,7 +142,7 @@ FAILURES = (
     ("b A12", "no line A12: the last is A3", "A12"),
     ("b Q9", "'Q9' isn't a node: write L9H9, A9, M9, N9.123, F9.123, E or U (h nodes)", "Q9"),
     ("p N1.99999", "N1.99999 is out of range: layer 1 has neurons 0–127", "N1.99999"),
-    ("p F1.22", "no SAE loaded for layer 1: F1.22 isn't part of this run", "F1.22"),
+    ("p F1.22", "no SAE loaded for layer 1: start with --sae PATH or use 'set sae PATH'", "F1.22"),
     ("attn L1H3 @Marry", "no token 'Marry' in the prompt: did you mean ' Mary' (1)?", "@Marry"),
     ("attn L1H3 @John", "' John' is at 3 and 9: write John#1, John#2 or an index", "@John"),
     ("attn L1H3@Mary<gave", "key 10 is after query 1: attention is causal", "L1H3@Mary<gave"),

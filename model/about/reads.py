@@ -13,6 +13,7 @@ from model.components import Kind, Node
 from model.effects.writes import write_of
 from model.frames import frame_target
 from model.gpt2 import GPT2, wide
+from model.latents import row_of
 from model.sites import Site
 from model.targets import Target, Via, gradient_at
 from model.tokenizer import Tokenizer
@@ -54,10 +55,13 @@ class TokenRead:
 def promoted(model: GPT2, trace: Trace, node: Node, unit: Unit = Unit.LOGIT) -> NDArray[np.float64]:
     """What a node's write does to every token's logit at its own token, read by the final norm: [vocab].
 
-    A write that an edit of its whole sub-layer replaced is read all the same.  Raises ValueError for a part
+    A write that an edit of its whole sub-layer replaced is read all the same, and of a latent that is not active what
+    an activation of 1 would write.  Raises ValueError for a part
     that puts nothing out.
     """
     write = write_of(model, trace, node)
+    if node.component.kind is Kind.LATENT and not bool(write.any()):
+        write = row_of(model, trace, node.component)
     if node.component.kind is not Kind.FINAL_BIAS:
         if unit is Unit.LOGIT:
             write = (write - write.mean()) / trace[Site.LN_FINAL_SCALE, 0][node.pos]

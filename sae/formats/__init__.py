@@ -1,7 +1,6 @@
 """Dictionaries from files, whichever library wrote them."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from model.files import CheckpointError
@@ -11,6 +10,7 @@ from sae.files import load_autoencoder
 from sae.formats.dictionary_learning import load_dictionary_learning
 from sae.formats.openai import load_openai
 from sae.formats.saelens import load_saelens
+from sae.reading import place_text
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 "A SAELens directory."
@@ -54,8 +54,6 @@ def _reader(path: Path) -> Callable[[Path, Where | None], Autoencoder] | None:
 
 def _own(path: Path, where: Where | None) -> Autoencoder:
     found, _ = load_autoencoder(path)
-    if where is None or where == found.writes:
-        return found
-    if found.transcodes:
-        raise CheckpointError(f"{path.name} says what it reads and writes: give its path alone")
-    return replace(found, reads=where, writes=where)
+    if where not in (None, found.writes):
+        raise CheckpointError(f"{path.name} is of {place_text(found.writes)}: give its path alone")
+    return found

@@ -7,6 +7,7 @@ from tdb_tui.circuits.tables import summary
 from tdb_tui.commands.checkpointing import checkpoint_rows
 from tdb_tui.commands.exampling import known_lines
 from tdb_tui.commands.inspecting import print_
+from tdb_tui.commands.latents import sae_cells
 from tdb_tui.commands.naming import alias_rows, variable_rows
 from tdb_tui.commands.noting import note_rows, notes_of
 from tdb_tui.commands.stops import display_rows, stop_rows
@@ -233,7 +234,7 @@ def _info_rows(session: Session, topic: str) -> list[tuple[str, ...]]:
         case "notes":
             return note_rows(state)
         case "sae":
-            return []
+            return sae_cells(snapshot)
         case "prompt":
             rows = [("A", state.inputs.prompt.text)]
             return rows + ([("B", state.inputs.prompt_b.text)] if state.inputs.prompt_b else [])

@@ -12,7 +12,7 @@ from model.edits.links import ARROW, Link, check_link, readers_of
 from tdb_tui.commands.ablating import ablations
 from tdb_tui.commands.patching import patches
 from tdb_tui.errors import CommandError
-from tdb_tui.language.arguments import NodeWord, node_words, refuse_unloaded
+from tdb_tui.language.arguments import NodeWord, node_words, refuse_latents
 from tdb_tui.language.parsing import Call, Word
 from tdb_tui.session import Snapshot
 
@@ -93,7 +93,7 @@ def readers(snapshot: Snapshot, word: Word) -> list[Reader]:
 
 def _inputs(snapshot: Snapshot, group: NodeWord, word: Word) -> Iterator[Component]:
     for part in group.components:
-        refuse_unloaded(part, word)
+        refuse_latents(part, word)
         try:
             yield from readers_of(part, snapshot.info.config.n_head)
         except ValueError as error:
@@ -117,7 +117,7 @@ def links_of(snapshot: Snapshot, arrow: Arrow) -> Iterator[Link]:
     heads = readers(snapshot, arrow.head)
     for group in node_words(snapshot, arrow.tail):
         for part in group.components:
-            refuse_unloaded(part, arrow.tail)
+            refuse_latents(part, arrow.tail)
             for reader in heads:
                 checked(snapshot, part, reader.head, arrow.tail)
                 span = _common(group, reader, part, arrow.tail)

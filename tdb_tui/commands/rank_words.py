@@ -54,13 +54,13 @@ def read_view(snapshot: Snapshot, call: Call) -> RankView:
                 view = replace(view, sign=word.text)
             case text if text.startswith("@"):
                 view = replace(view, pos=None if text == "@*" else position(snapshot, word))
-            case "latents":
-                message = "no SAE loaded: latents are ranked where there is one (rank neurons)"
-                raise CommandError(message, "no-sae", col=word.col)
             case text:
                 known = [*KINDS, *FOLLOWING]
                 right = did_you_mean(text, known) or f": rank takes {', '.join(KINDS)}"
                 raise CommandError(f"unknown word {text!r}{right}", "bad-argument", col=word.col)
+    if {"latent", "error"} & set(view.kinds) and not snapshot.now.trace.dictionaries:
+        message = "no SAE loaded: latents are ranked where there is one (rank neurons)"
+        raise CommandError(message, "no-sae", col=call.name.col)
     _refuse_unfit(view, said, call)
     return view
 

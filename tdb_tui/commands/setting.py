@@ -4,6 +4,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from model.effects.attribution import Treatment
+from tdb_tui.commands.latents import set_sae
 from tdb_tui.commands.naming import set_variable
 from tdb_tui.commands.table import command
 from tdb_tui.commands.targeting import set_metric
@@ -43,6 +44,8 @@ def set_(session: Session, call: Call) -> Reply:
     set means ioi:100 counterfactuals per template    over examples, of `prompts` (set), a generator or a .jsonl file:
                               those of the prompt's own template, position by position; per role matches tokens by
                               role.  What no prompt has a counterpart of gets the mean over all their tokens
+    set sae PATH              SAEs: a file, a SAELens or dictionary_learning directory, or one with several of these;
+                              set sae mlp_out.3=FILE.pt where a file does not say what it takes apart; set sae none
     set pos IO=2              a name for a position; set pos B.IO=4 for one of prompt B
     set $movers = L9H9,L9H6   a name for nodes, or for a value: set $before = final; none forgets it.  `ablate $movers`,
                               `p final - $before`; `info variables` lists them, and what answers leave behind
@@ -56,7 +59,7 @@ def set_(session: Session, call: Call) -> Reply:
     if len(call.args) < 2:
         raise CommandError(f"set {name} to what: {find(first).help}", code="missing-argument")
     value = call.args[1]
-    if name not in ("pos", "metric", "means"):
+    if name not in ("pos", "metric", "means", "sae"):
         at_most(call, 2)
     match name:
         case "metric":
@@ -65,6 +68,8 @@ def set_(session: Session, call: Call) -> Reply:
             return _set_ln(session, call, value)
         case "means":
             return _set_means(session, call, value)
+        case "sae":
+            return set_sae(session, call)
         case "pos":
             return _set_pos(session, call)
         case _:
@@ -187,6 +192,8 @@ def _value(state: State, name: str) -> str:
             return state.inputs.treatment.value
         case "means":
             return "none" if state.inputs.means is None else state.inputs.means.text
+        case "sae":
+            return " ".join(sae.place for sae in state.inputs.saes) or "none"
         case "pos":
             return " ".join(f"{role}={at}" for role, at in state.roles.items()) or "none"
         case _:

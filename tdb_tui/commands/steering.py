@@ -41,9 +41,9 @@ def steer(session: Session, call: Call) -> Reply:
       FILE                      a vector, .npy or .safetensors
       unit(...)                 any of them, divided by its norm
 
-    Places: resid_pre.1, resid_mid.1, resid_post.1, A1, M1, E, a head or its q, k, v (diff and files).  Neurons (N1.5)
-    and attention weights (L1H2@END<3) take numbers: `+= X`, `= X`, `clamp LO HI`.  Without a position, every token,
-    also those generated.
+    Places: resid_pre.1, resid_mid.1, resid_post.1, A1, M1, E, a head or its q, k, v (diff and files).  Neurons (N1.5),
+    attention weights (L1H2@END<3) and latents (Fm3.17) take numbers: `+= X`, `= X`, `clamp LO HI`.  Without a
+    position, every token, also those generated.
     """
     changes = steers(session.snapshot, call)
     return editing.make(session, changes, more=_sizes(session.snapshot, changes))
@@ -71,7 +71,7 @@ def steers(snapshot: Snapshot, call: Call) -> Changes:
 
 def _steer(snapshot: Snapshot, part: Component, found: NodeWord, way: str, rest: Word, word: Word) -> Steer:
     span = found.span if found.placed else None
-    single = part.kind is Kind.NEURON or found.key is not None
+    single = part.kind in (Kind.NEURON, Kind.LATENT) or found.key is not None
     if way == "clamp":
         low, high = _bounds(rest)
         return stated(word, lambda: Steer(part, span, found.key, Way.CLAMP, low, None, high))

@@ -31,6 +31,7 @@ def trace(session: Session, call: Call) -> Reply:
     """Ask about a node instead of the metric: a new frame, for which every pane reads.
 
     neuron, MLP   its pre-activation; an MLP's as far as the frame before wants them
+    latent        its pre-activation, through the MLP, or through all heads' queries, keys and values
     head via q    its score from the query to a key, through the query; via k through the key; via qk both (twice)
     head via v    what it writes as far as the frame before wants it, its attention held
 
@@ -42,7 +43,13 @@ def trace(session: Session, call: Call) -> Reply:
         return _end(session, one_node(session.snapshot, call.args[0]))
     frames = traced(session.snapshot, call)
     part, pos = frames[-1].node.component, max(session.snapshot.now.asked(frames).positions)
-    state = replace(session.state, frames=frames, frame=len(frames), rank=RankView(), pos=pos)
+    state = replace(
+        session.state,
+        frames=frames,
+        frame=len(frames),
+        rank=RankView(latents=session.state.rank.latents),
+        pos=pos,
+    )
     session.go(replace(state, head=part) if part.kind is Kind.HEAD else state)
     return _answer(session)
 

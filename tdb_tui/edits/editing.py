@@ -19,7 +19,7 @@ from model.edits.interventions import (
 )
 from tdb_tui.errors import CommandError
 from tdb_tui.formats import signed
-from tdb_tui.language.arguments import NodeWord, refuse_unloaded
+from tdb_tui.language.arguments import NodeWord
 from tdb_tui.language.parsing import Word
 from tdb_tui.replies import Reply
 from tdb_tui.session import Session, Snapshot
@@ -126,7 +126,6 @@ def refuse_silent(found: Sequence[NodeWord], word: Word) -> None:
                 raise CommandError(message, "bad-node", col=word.col)
             if part.kind is Kind.TARGET_BIAS:
                 raise CommandError(f"{part} is no part of the model: name a node", "bad-node", col=word.col)
-            refuse_unloaded(part, word)
 
 
 def stated(word: Word, make: Callable[[], T]) -> T:

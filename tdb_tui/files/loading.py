@@ -31,7 +31,7 @@ from tdb_tui.language.parsing import parse_line
 from tdb_tui.metrics import make_metric, refuse_metric
 from tdb_tui.session import Session, opening, read_prompt
 from tdb_tui.settings import with_setting
-from tdb_tui.state import Checkpoint, Display, Examples, Inputs, Means, Place, Prompt, State, Stop
+from tdb_tui.state import Checkpoint, Display, Examples, Inputs, Means, Place, Prompt, Sae, State, Stop
 from tdb_tui.stepping import rows_inside
 from tdb_tui.stop_commands import checked
 from tdb_tui.sweeps.values import Picture
@@ -134,6 +134,7 @@ class Reader:
             means=means,
             treatment=Treatment(data["ln"]),
             examples=tuple(self.prompt(**saved) for saved in data.get("patched_from", [])),
+            saes=tuple(Sae(as_text(each["path"]), as_text(each["place"])) for each in data.get("saes", [])),
         )
 
     def metric(self, saved: Mapping[str, Any], end: int) -> Metric:

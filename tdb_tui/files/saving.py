@@ -87,6 +87,7 @@ def inputs_dict(inputs: Inputs) -> dict[str, Any]:
         },
         "patched_from": [_prompt(prompt) for prompt in inputs.examples],
         "ln": inputs.treatment.value,
+        "saes": [asdict(each) for each in inputs.saes],
         "edits": as_saved(inputs.edits),
     }
 

@@ -3,12 +3,13 @@
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from model.addresses import AddressError, parse_components, split_list, split_node
-from model.components import Component, Kind, Node
+from model.components import DICTIONARY, DICTIONARY_SITES, Component, Kind, Node
+from model.dictionaries import SITE_OF, NoDictionary, dictionary_of
 from model.edits.interventions import Span
 from tdb_tui import lines
 from tdb_tui.errors import CommandError
@@ -57,7 +58,7 @@ def node_words(snapshot: Snapshot, word: Word) -> tuple[NodeWord, ...]:
 def _node_word(snapshot: Snapshot, text: str) -> NodeWord:
     part, pos, key = split_node(text)
     info = snapshot.info
-    components = parse_components(part, info.config, info.name)
+    components = tuple(resolved(each, snapshot) for each in parse_components(part, info.config, info.name))
     if pos is None and key is None:
         return NodeWord(components, placed=False)
     span = Span(snapshot.state.pos, snapshot.state.pos) if pos is None else span_of(snapshot, pos)
@@ -86,16 +87,34 @@ def one_node(snapshot: Snapshot, word: Word) -> Node:
     span = found.span if found.placed else Span(snapshot.state.pos, snapshot.state.pos)
     if span is None or len(span) > 1:
         raise CommandError(f"{word.text} is several positions: name one", "bad-node", col=word.col)
-    refuse_unloaded(found.component, word)
     return Node(found.component, span.first, found.key)
 
 
-def refuse_unloaded(part: Component, word: Word) -> None:
-    """Raises CommandError for a latent or an error term: they are no part of a run without an SAE."""
-    if part.kind in (Kind.LATENT, Kind.ERROR):
-        raise CommandError(
-            f"no SAE loaded for layer {part.layer}: {part} isn't part of this run", "no-sae", col=word.col
-        )
+def resolved(part: Component, snapshot: Snapshot) -> Component:
+    """A dictionary's part with the letter of its dictionary: `F3.17` is of the layer's first, the MLP output's say.
+
+    Raises CommandError for an SAE that is not loaded, and for a latent that it does not have.
+    """
+    if part.kind not in DICTIONARY:
+        return part
+    loaded = snapshot.now.trace.dictionaries
+    wanted = {"": tuple(DICTIONARY_SITES), "r": ("r", "i", "o")}.get(part.site, (part.site,))
+    here = [letter for letter in wanted if (SITE_OF[letter], part.layer) in loaded]
+    if not here:
+        hint = "start with --sae PATH or use 'set sae PATH'"
+        raise CommandError(f"no SAE loaded for layer {part.layer}: {hint}", "no-sae")
+    found = replace(part, site=here[0])
+    try:
+        dictionary_of(loaded, found)
+    except NoDictionary as error:
+        raise CommandError(str(error), "bad-node") from None
+    return found
+
+
+def refuse_latents(part: Component, word: Word) -> None:
+    """Raises CommandError for a dictionary's part where nothing but the model's own parts is meant."""
+    if part.kind in DICTIONARY:
+        raise CommandError(f"{part} is of an SAE: name a part of the model", "bad-node", col=word.col)
 
 
 def refuse_places(part: Component, word: Word) -> None:

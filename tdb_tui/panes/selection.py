@@ -170,7 +170,7 @@ class Selection(Mapping[str, str]):
                 return f"trace {node} via {'v' if self.look.title.frame and read else 'q'}"
             case "mlp" if not read and view.by != "direct":
                 return "rank by direct"
-            case "mlp" | "neuron":
+            case "mlp" | "neuron" | "latent":
                 return f"trace {node}"
             case "layer" | "token" | "component":
                 raise Unavailable(f"{node} is several nodes: rank per no group to trace one")

@@ -4,7 +4,8 @@ from math import isnan
 
 import numpy as np
 
-from model.components import Component, Kind
+from model.components import Component, Kind, Node
+from model.latents import token_attribution
 from model.nodes import NONE, NodeTable
 from tdb_tui.asked import Balance
 from tdb_tui.effects import Effect
@@ -47,10 +48,14 @@ def _after(snapshot: Snapshot, shown: Ranked, table: NodeTable, row: int, place:
 
 
 def _read_token(snapshot: Snapshot, part: Component, pos: int) -> str:
-    """The token that a head reads most at a query, `-> Mary`; nothing for other parts."""
-    if part.kind is not Kind.HEAD:
+    """The token that a head or an attention latent reads most at a query, `-> Mary`; nothing for other parts."""
+    if part.kind is Kind.LATENT and part.site in "az":
+        now = snapshot.now
+        key = int(token_attribution(now.model, now.trace, Node(part, pos)).argmax())
+    elif part.kind is Kind.HEAD:
+        key = int(np.argmax(snapshot.now.pattern(part)[pos]))
+    else:
         return ""
-    key = int(np.argmax(snapshot.now.pattern(part)[pos]))
     tokens = snapshot.state.inputs.prompt.tokens
     label = token_label(key, tokens, snapshot.tokenizer)
     return "→" + (snapshot.tokenizer.display(tokens[key]).strip() if label.isdigit() else label)

@@ -6,10 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.components import Component, Kind, Node
+from model.components import DICTIONARY_SITES, Component, Kind, Node
+from model.dictionaries import LETTER_OF
 from model.effects.groups import Groups, grouped
+from model.effects.latents import stands_for
+from model.lines import written_on
 from model.nodes import KINDS as NODE_KINDS
 from model.nodes import NONE, NodeTable, joined
+from model.nodes import SITES as NODE_SITES
+from model.sites import Where
 from tdb_tui.asked import MAX_ROWS, PARTITION, Asked, Balance
 from tdb_tui.effects import Effect, Progress, measurable
 from tdb_tui.language.filters import Array, matching, names_in
@@ -28,8 +33,17 @@ KINDS: dict[str, tuple[str, ...]] = {
     "wte": ("wte",),
     "wpe": ("wpe",),
     "biases": ("bias",),
+    "latents": ("latent",),
+    "errors": ("error",),
 }
 "What `rank` takes, and the kinds of nodes that it means.  `all` and `parts` add up to the metric."
+
+SIDES = {
+    "mlps": (("m", "p"), frozenset({"mlp", "neuron"})),
+    "heads": (("a", "z"), frozenset({"head", "pair", "attn"})),
+    "stream": (("r", "i", "o"), frozenset({"embed", "wte", "wpe", "head", "pair", "attn", "mlp", "neuron"})),
+}
+"What latents can stand for: the letters of their dictionaries, and the kinds of rows that give way to them."
 
 MEASURES = {
     "total": "total",
@@ -64,6 +78,8 @@ class Ranked:
     "The one token whose nodes these are, or None for every token's."
     groups: Groups | None = None
     "What the rows are sums of, where they are groups."
+    places: tuple[Where, ...] = ()
+    "Dictionaries that are on the books in place of what they take apart."
 
     def __len__(self) -> int:
         return len(self.order)
@@ -76,8 +92,8 @@ class Ranked:
         """The books of the first `shown` rows, or of all."""
         rows = self.order[:shown]
         if self.groups is None:
-            return asked.balance(self.table.take(rows))
-        return asked.balance_of_groups(self.groups.source.take(self.groups.members(rows)))
+            return asked.balance(self.table.take(rows), self.places)
+        return asked.balance_of_groups(self.groups.source.take(self.groups.members(rows)), self.places)
 
     def measured(self, asked: Asked, rows: range, effect: Effect = Effect.ABLATED) -> NDArray[np.float64]:
         """Measured effects in these places of the order, NaN where not measured."""
@@ -107,6 +123,7 @@ def ranked(asked: Asked, view: RankView) -> Ranked:
     what has not been measured yet comes after what has, the largest estimate first.
     """
     table, rows, only = _selected(asked, view)
+    places = places_of(asked, view)
     groups = None
     if view.per:
         groups = grouped(table.take(rows), "component" if view.per == "head" else view.per)
@@ -118,15 +135,40 @@ def ranked(asked: Asked, view: RankView) -> Ranked:
     order = _ordered((table, groups), rows, every, view)
     if view.each is not None:
         order = order[_first_of_each(table.group_numbers()[order], view.each)]
-    return Ranked(table, order, every, view.by, only, groups)
+    return Ranked(table, order, every, view.by, only, groups, places)
+
+
+def places_of(asked: Asked, view: RankView) -> tuple[Where, ...]:
+    """The dictionaries that are on a view's books: those in the places of its rows, all where latents are ranked."""
+    if {"latent", "error"} & set(view.kinds):
+        return asked.in_use(tuple(DICTIONARY_SITES))
+    return asked.in_use([letter for side in sorted(view.latents) for letter in SIDES[side][0]])
+
+
+def _rows(asked: Asked, view: RankView, positions: list[int] | None) -> NodeTable:
+    """The rows of a view's kinds; latents, errors and biases of dictionaries in the places of what they take apart."""
+    table = joined([asked.table(kind, positions) for kind in view.kinds])
+    places = places_of(asked, view)
+    if not places or {"latent", "error"} & set(view.kinds):
+        return table
+    table = table.take(~stands_for(table, places))
+    kinds = set(view.kinds)
+    letters = {letter for side in view.latents if SIDES[side][1] & kinds for letter in SIDES[side][0]}
+    shown = tuple(at for at in places if LETTER_OF[at[0]] in letters)
+    groups = ["latent", "error"] if shown else []
+    found = [table, *(asked.of_dictionaries(group, shown, positions) for group in groups)]
+    if "bias" in kinds:
+        found.append(asked.of_dictionaries("beside", places, positions))
+    return joined(found)
 
 
 def _selected(asked: Asked, view: RankView) -> tuple[NodeTable, NDArray[np.int64], int | None]:
     """The nodes of some kinds, at one token or all, inside of some parts: a table, its rows, the one token."""
     only = view.pos
-    if only is None and sum(asked.rows_of(kind) for kind in view.kinds) > MAX_ROWS:
+    kinds = (*view.kinds, *(("latent",) if view.latents else ()))
+    if only is None and sum(asked.rows_of(kind) for kind in kinds) > MAX_ROWS:
         only = max(asked.positions)
-    table = joined([asked.table(kind, None if only is None else [only]) for kind in view.kinds])
+    table = _rows(asked, view, None if only is None else [only])
     rows = np.flatnonzero(_upstream(table, asked.target.line))
     if view.within:
         rows = rows[_within(table.take(rows), view.within)]
@@ -195,7 +237,13 @@ def _upstream(table: NodeTable, line: int) -> NDArray[np.bool_]:
     for group, first in ((attention, 1), (mlp, 2)):
         rows = np.isin(table.kind, group)
         own[rows] = first + 2 * table.layer[rows]
+    of_dictionary = table.site != 0
+    own[of_dictionary] = 2 * table.layer[of_dictionary] + _OFFSETS[table.site[of_dictionary]]
     return own < line
+
+
+_OFFSETS = np.array([0, *(written_on(Component(Kind.ERROR, 0, None, letter)) for letter in DICTIONARY_SITES)])
+"By the place of a dictionary in `SITES`: the line of layer 0 on which its parts write."
 
 
 def _within(table: NodeTable, parts: tuple[Component, ...]) -> NDArray[np.bool_]:
@@ -207,8 +255,13 @@ def _within(table: NodeTable, parts: tuple[Component, ...]) -> NDArray[np.bool_]
             same &= table.layer == part.layer
         if part.index is not None:
             same &= table.index == part.index
+        if part.site:
+            same &= table.site == NODE_SITES.index(part.site)
         keep |= same
         inner = {Kind.ATTN: Kind.HEAD, Kind.MLP: Kind.NEURON}.get(part.kind)
         if inner is not None:
             keep |= (table.kind == NODE_KINDS.index(inner)) & (table.layer == part.layer)
+        sites = {Kind.ATTN: "az", Kind.MLP: "mp"}.get(part.kind, "")
+        inside = np.isin(table.site, [NODE_SITES.index(site) for site in sites])
+        keep |= inside & (table.layer == part.layer)
     return keep

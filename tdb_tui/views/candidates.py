@@ -15,7 +15,7 @@ from tdb_tui.language.completion import Completion
 from tdb_tui.names import ANSWERS
 from tdb_tui.session import Snapshot
 from tdb_tui.settings import SETTINGS
-from tdb_tui.tables.ranking import KINDS, MEASURES, PER
+from tdb_tui.tables.ranking import KINDS, MEASURES, PER, SIDES
 from tdb_tui.topics import TOPICS
 from tdb_tui.views.ranked import position_labels
 
@@ -40,6 +40,7 @@ def candidates(snapshot: Snapshot, kind: str, beginning: str) -> list[str]:
         "file": lambda: files(beginning),
         "via": lambda: ["via", "q", "k", "qk", "v", "of"],
         "mode": lambda: list(MODES),
+        "latents": lambda: list(SIDES),
         "side": lambda: ["in", "out"],
         "input": lambda: ["q", "k", "v"],
         "against": lambda: ["against"],

@@ -6,7 +6,7 @@ from tdb_tui.session import Snapshot
 from tdb_tui.tables import trees
 from tdb_tui.views.branches import TreeRow, TreeView
 
-TRACED = (Kind.HEAD, Kind.MLP, Kind.NEURON)
+TRACED = (Kind.HEAD, Kind.MLP, Kind.NEURON, Kind.LATENT)
 
 
 def tree(snapshot: Snapshot) -> TreeView:
