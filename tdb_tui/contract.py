@@ -155,6 +155,11 @@ RESULTS: dict[str, dict[str, str]] = {
         "density": "the share of tokens at which it is above zero; null for heads and MLPs",
         "count": "how many tokens were counted, pairs of tokens for heads",
     },
+    "explain": {
+        "node": "its address",
+        "rows": "list of `{text, score, method, model, n, scores}`, best first; `n` is how many held-out sequences the score "
+        "is taken over, `scores` has every score by its name; `score` is null where none could be taken",
+    },
     "find": {
         "words": "as they were understood",
         "rows": "list of `{node, field, text, rank}`, best first; field is `explanation`, `note`, `promoted`, `peak` "

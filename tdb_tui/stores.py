@@ -23,13 +23,15 @@ class Stores:
         self.paths = tuple(paths)
         "In the order in which they are asked."
         self._opened: tuple[Store, ...] | None = None
+        self.own: Store | None = None
+        "The first that the user named: it takes what is explained in a session.  What comes with a model is never written."
 
     def use(self, paths: Sequence[Path]) -> None:
         """Look in these from now on.  Raises CommandError for one that cannot be used."""
         before = self.paths, self._opened
         self.paths, self._opened = tuple(paths), None
         try:
-            self.opened()
+            self.own = next(iter(self.opened()), None)
         except CommandError:
             self.paths, self._opened = before
             raise

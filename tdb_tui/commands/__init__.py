@@ -21,6 +21,7 @@ from tdb_tui.commands import (
     edging,
     estimating,
     exampling,
+    explaining,
     feeding,
     flipping,
     folding,
@@ -91,6 +92,12 @@ MODULES = (
     feeding,
     estimating,
     exampling,
+<<<<<<< HEAD
+=======
+    explaining,
+    exampling,
+    explaining,
+>>>>>>> 8b29686 (explain NODE says what a component does, from the store, from data alone or by a language model)
     repairing,
     roles,
     verifying,

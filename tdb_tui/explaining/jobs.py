@@ -3,13 +3,11 @@
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from explanations.asking.pipeline import Plan, Work, explained, planned, version
 from explanations.asking.requests import Answer, AskError, BudgetSpent, Request, Tally
 from explanations.hypotheses.guessing import guess
 from explanations.records import Explanation, Sampling
-from explanations.schema import Identity
 from explanations.splits import Splits, split
 from explanations.store import Store
 from explanations.writing import put_explanations, writing
@@ -28,14 +26,6 @@ class Job:
     nodes: tuple[str, ...]
     spell: Spell
     seed: int = 0
-
-    @property
-    def path(self) -> Path:
-        return self.store.path
-
-    @property
-    def identity(self) -> Identity:
-        return self.store.identity
 
 
 @dataclass(slots=True)
@@ -82,14 +72,14 @@ def from_data(job: Job) -> Iterator[Outcome]:
         outcome.count(found)
         ready += found
         if number % KEPT_AT_ONCE == 0 or number == len(job.nodes):
-            keep(job, ready)
+            keep(job.store, ready)
             ready = []
         yield outcome
 
 
-def keep(job: Job, found: Sequence[Explanation]) -> None:
+def keep(store: Store, found: Sequence[Explanation]) -> None:
     """Texts come from a language model or a corpus: what a terminal must not see is escaped before it is kept."""
-    with writing(job.path, job.identity) as connection:
+    with writing(store.path, store.identity) as connection:
         put_explanations(connection, [_safe(each) for each in found])
 
 
@@ -151,7 +141,7 @@ async def by_model(job: Job, endpoint: Endpoint, plan: Plan, show: Callable[[Out
             except BudgetSpent as error:
                 spent.append(error)
                 return
-            keep(job, [found] if found else [])
+            keep(job.store, [found] if found else [])
             outcome.count([found] if found else [])
             show(outcome)
 

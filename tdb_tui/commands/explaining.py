@@ -1,0 +1,102 @@
+"""What a component does, in a sentence: what stores hold, what data alone says, what a language model says."""
+
+from collections.abc import Sequence
+
+from explanations.hypotheses.guessing import guess
+from explanations.records import Explanation, Sampling
+from explanations.splits import Splits, split
+from tdb_tui.commands.exampling import NO_STORE
+from tdb_tui.commands.table import command
+from tdb_tui.errors import CommandError
+from tdb_tui.language.arguments import one_component
+from tdb_tui.language.parsing import Call, unquote
+from tdb_tui.replies import Reply
+from tdb_tui.session import Session
+from tdb_tui.tables.examples import explanation_lines
+
+
+@command(
+    "explain",
+    "ex",
+    usage="NODE [TEXT] [--by MODEL]",
+    group="seeing",
+    options={"by": True},
+    complete=("node",),
+    examples=("explain L5H0", "explain N3.17"),
+)
+def explain(session: Session, call: Call) -> Reply:
+    """What a component does, in sentences with their scores, best first.
+
+    The sentences are those of the store; where it has none, tables over tokens, neighbours, positions and repeats are
+    fitted to the component's dataset examples, worded, and scored on others.  `--by MODEL` asks a language model behind
+    the endpoint TDB_EXPLAINER_URL; with TEXT, your own sentence is scored by what that model predicts from it.  A store
+    given with `--store` keeps the answer.  A score is the correlation over all tokens of held-out sequences, for heads
+    the ROC-AUC over pairs of tokens; `tdb-tui explain` does many components.
+    """
+    if not call.args:
+        raise CommandError("explain which node: explain L5H0", code="missing-argument")
+    node = str(one_component(session.snapshot, call.args[0]))
+    stores = session.engine.stores
+    if not stores.paths:
+        raise CommandError(NO_STORE, "no-store")
+    text, model = unquote(call.rest(1).text) if len(call.args) > 1 else "", call.option("by")
+    if model is not None:
+        return _reply(node, [_asked(session, node, text, model)])
+    if text:
+        raise CommandError(
+            "say which language model predicts from it: explain NODE TEXT --by MODEL", col=call.args[1].col
+        )
+    if found := stores.explanations(node):
+        return _reply(node, found)
+    return _reply(node, _guessed(session, node), "from data alone, made just now")
+
+
+def _guessed(session: Session, node: str) -> tuple[Explanation, ...]:
+    stores, tokenizer = session.engine.stores, session.engine.tokenizer
+    splits, statistics = _splits(session, node), stores.statistics(node)
+    return guess(node, splits, tokenizer.text, statistics.promoted if statistics else ())
+
+
+def _splits(session: Session, node: str) -> Splits:
+    """Raises CommandError for a component without examples."""
+    stores = session.engine.stores
+    found = split({sampling: stores.examples(node, sampling) for sampling in Sampling})
+    if not found.explain:
+        looked = ", ".join(path.name for path in stores.paths)
+        raise CommandError(
+            f"no explanation of {node}, and no examples to make one from (looked in {looked})", "no-examples"
+        )
+    return found
+
+
+def _asked(session: Session, node: str, text: str, model: str) -> Explanation:
+    """By a language model, interrupted as a rerun is.  Raises CommandError and Interrupted."""
+    from tdb_tui.explaining.asking import explanation
+
+    splits, engine = _splits(session, node), session.engine
+    found = explanation(engine, node, splits, model, text)
+    if found is None:
+        raise CommandError(
+            f"{model} gave no answer about {node} that could be read: nothing was kept", "no-answer"
+        )
+    return found
+
+
+def _reply(node: str, found: Sequence[Explanation], how: str = "") -> Reply:
+    lines = explanation_lines(found, len(found))
+    rows = [
+        {
+            "text": each.text,
+            "score": each.score,
+            "method": each.method,
+            "model": each.model,
+            "n": sum(each.scores[0].samples.values()) if each.scores else 0,
+            "scores": {score.name: score.value for score in each.scores},
+        }
+        for each in found
+    ]
+    head = f"{node}  {how}".rstrip()
+    return Reply(
+        (head, *(lines or ("nothing: it is never active in what is kept of it",))),
+        {"node": node, "rows": rows},
+    )
