@@ -157,8 +157,8 @@ RESULTS: dict[str, dict[str, str]] = {
     },
     "explain": {
         "node": "its address",
-        "rows": "list of `{text, score, method, model, n, scores}`, best first; `n` is how many held-out sequences the score "
-        "is taken over, `scores` has every score by its name; `score` is null where none could be taken",
+        "rows": "list of `{text, score, method, model, n, scores}`, best first; `n` is how many held-out sequences the "
+        "score is taken over, `scores` has every score by its name; `score` is null where none could be taken",
     },
     "find": {
         "words": "as they were understood",

@@ -24,7 +24,7 @@ class Stores:
         "In the order in which they are asked."
         self._opened: tuple[Store, ...] | None = None
         self.own: Store | None = None
-        "The first that the user named: it takes what is explained in a session.  What comes with a model is never written."
+        "The first that the user named, which takes what is explained in a session; a model's own is never written."
 
     def use(self, paths: Sequence[Path]) -> None:
         """Look in these from now on.  Raises CommandError for one that cannot be used."""

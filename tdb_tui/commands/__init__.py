@@ -92,12 +92,9 @@ MODULES = (
     feeding,
     estimating,
     exampling,
-<<<<<<< HEAD
-=======
     explaining,
     exampling,
     explaining,
->>>>>>> 8b29686 (explain NODE says what a component does, from the store, from data alone or by a language model)
     repairing,
     roles,
     verifying,

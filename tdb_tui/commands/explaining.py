@@ -39,12 +39,13 @@ def explain(session: Session, call: Call) -> Reply:
     stores = session.engine.stores
     if not stores.paths:
         raise CommandError(NO_STORE, "no-store")
-    text, model = unquote(call.rest(1).text) if len(call.args) > 1 else "", call.option("by")
+    typed, model = call.rest(1), call.option("by")
+    text = unquote(typed.text)
     if model is not None:
         return _reply(node, [_asked(session, node, text, model)])
     if text:
         raise CommandError(
-            "say which language model predicts from it: explain NODE TEXT --by MODEL", col=call.args[1].col
+            "say which language model predicts from it: explain NODE TEXT --by MODEL", col=typed.col
         )
     if found := stores.explanations(node):
         return _reply(node, found)
@@ -64,7 +65,7 @@ def _splits(session: Session, node: str) -> Splits:
     if not found.explain:
         looked = ", ".join(path.name for path in stores.paths)
         raise CommandError(
-            f"no explanation of {node}, and no examples to make one from (looked in {looked})", "no-examples"
+            f"no explanation of {node}, and no examples to make one from (in {looked})", "no-examples"
         )
     return found
 
@@ -95,8 +96,5 @@ def _reply(node: str, found: Sequence[Explanation], how: str = "") -> Reply:
         }
         for each in found
     ]
-    head = f"{node}  {how}".rstrip()
-    return Reply(
-        (head, *(lines or ("nothing: it is never active in what is kept of it",))),
-        {"node": node, "rows": rows},
-    )
+    nothing = "nothing: it is never active in what is kept of it"
+    return Reply((f"{node}  {how}".rstrip(), *(lines or (nothing,))), {"node": node, "rows": rows})
