@@ -1,22 +1,29 @@
 """The terminal application: one screen, one engine thread, and lines of text between them."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import App
 from textual.binding import BindingType
 from textual.events import Event, Key, Paste
+from textual.theme import BUILTIN_THEMES
 
 from model.components import Component
 from model.tokenizer import printable
-from tdb_tui import keys
-from tdb_tui.errors import CommandError, Unconfirmed
+from tdb_tui.errors import CommandError, Unconfirmed, did_you_mean
 from tdb_tui.files.sourcing import Block
+from tdb_tui.keymap import Keymap
+from tdb_tui.keys import LINE_HINTS
 from tdb_tui.language.completion import Completion
 from tdb_tui.palette import ERROR, WARNING
 from tdb_tui.panes.diary import Diary
+from tdb_tui.panes.drawing import FULL, NONE, SIXTEEN, Drawing
 from tdb_tui.panes.menu import Item, Menu, command_items, key_items, pane_items
 from tdb_tui.panes.pane import Painted
 from tdb_tui.panes.screen import MainScreen
@@ -29,7 +36,18 @@ if TYPE_CHECKING:
     from tdb_tui.turns import Turn
 
 NOT_LOADED = 3
+TERMINAL_THEME = "ansi-dark"
+"The terminal's own colours: nothing is sent for what has none."
+
 PROGRESS_SECONDS = 0.3
+
+
+def unknown_theme(name: str | None) -> str:
+    """What is wrong with a theme's name, one sentence; empty for one that there is."""
+    if name is None or name in BUILTIN_THEMES:
+        return ""
+    guess = did_you_mean(name, list(BUILTIN_THEMES)) or f": {', '.join(sorted(BUILTIN_THEMES))}"
+    return f"no theme {name!r}{guess}"
 
 
 class TdbApp(App[int], inherit_bindings=False):
@@ -47,6 +65,9 @@ class TdbApp(App[int], inherit_bindings=False):
         history: Sequence[str] = (),
         ascii_only: bool = False,
         typed: Callable[[str], object] = lambda line: None,
+        keymap: Keymap | None = None,
+        theme: str | None = None,
+        columns: int = 3,
     ) -> None:
         """`start` loads the model and runs the prompt; it is called on the engine thread, after the first frame.
 
@@ -54,13 +75,15 @@ class TdbApp(App[int], inherit_bindings=False):
         `typed` is called with each that is typed.
         """
         # Before the library's own __init__, which makes its colour filters from it.
-        super().__init__(ansi_color=True)
-        self.theme = "ansi-dark"
+        name_of = theme if theme is not None and not os.environ.get("NO_COLOR") else TERMINAL_THEME
+        super().__init__(ansi_color=name_of.startswith("ansi-"))
+        self.theme = name_of
         self.animation_level = "none"
-        Painted.ascii_only = ascii_only
+        Painted.drawing = Drawing(ascii_only, self._colors(), self.current_theme.dark)
         self._commands, self._typed = tuple(commands), typed
         opening, shown = f"loading {printable(name)} …", printable(prompt)
-        self.main = MainScreen(opening, shown, list(history), self)
+        self.main = MainScreen(opening, shown, list(history), self, keymap or Keymap())
+        self.main.wishes = replace(self.main.wishes, columns=columns)
         self.worker = Worker(start)
         self.diary = Diary(self.main)
         self._head: Component | None = None
@@ -69,6 +92,11 @@ class TdbApp(App[int], inherit_bindings=False):
         self._last_line = ""
         self._block: Block | None = None
         "What is being typed line by line."
+
+    def _colors(self) -> str:
+        if os.environ.get("NO_COLOR"):
+            return NONE
+        return SIXTEEN if self.console.color_system in (None, "standard", "windows") else FULL
 
     @property
     def session(self) -> "Session | None":
@@ -107,10 +135,14 @@ class TdbApp(App[int], inherit_bindings=False):
             self.main.log_pane.echo(" ;; ".join(job.line.splitlines()))
         self._clock.reset()
         self._clock.resume()
-        done = await self.worker.carry_out(job, Seen(self._head, self.main.seen(), self.main.pointed()))
+        seen = Seen(self._head, self.main.seen(), self.main.pointed(), self.main.selected())
+        done = await self.worker.carry_out(job, seen)
         self._clock.pause()
         self._answer(job, done)
+        if self.main.in_view("inspect") and done.look is not None and self.main.selected() != seen.node:
+            self.wanted()  # the cursor has gone with what it follows
         self.main.status.show("idle")
+        self.main.wish(working=False)
 
     def _said(self, lines: Sequence[str]) -> None:
         """An answer as far as it has come."""
@@ -178,7 +210,9 @@ class TdbApp(App[int], inherit_bindings=False):
     def _progress(self) -> None:
         if self.worker.running is not None:
             self.main.log_pane.update()
-            self.main.status.show(self.worker.progress(self.main.status.size.width - len(BETWEEN) + 1))
+            self.main.wish(working=True)
+            room = self.main.arranged(self.main.size).boxes.get("status", (0, 0, 0, 1))[2]
+            self.main.status.show(self.worker.progress(room - len(BETWEEN) + 1))
 
     # The user's side.
 
@@ -205,6 +239,26 @@ class TdbApp(App[int], inherit_bindings=False):
         if head is not None and head != self._head:
             self._head = head
             self.worker.jobs.put_nowait(Job(None))
+
+    def copy(self, text: str, said: str) -> None:
+        from tdb_tui.machine.clipboard import copy
+
+        where = copy(text, lambda asking: self._driver.write(asking) if self._driver else None)
+        self.main.log_pane.write([f"copied {said}: {where}"])
+        self.main.log_pane.update()
+
+    def action_picture(self) -> None:
+        """The screen as an SVG file, in the directory where the program was started."""
+        from tdb_tui.files.output import write_whole
+
+        name = next(name for n in count(1) if not (name := Path(f"tdb-tui-{n}.svg")).exists())
+        try:
+            write_whole(name, self.export_screenshot(title="tdb-tui"))
+        except CommandError as error:
+            self.complain(str(error))
+        else:
+            self.main.log_pane.write([f"the screen is in {name}"])
+            self.main.log_pane.update()
 
     def wanted(self) -> None:
         self.worker.jobs.put_nowait(Job(None))
@@ -268,12 +322,12 @@ class TdbApp(App[int], inherit_bindings=False):
             from tdb_tui.views.candidates import described
 
             message = "Tab: " + "  ".join(described(self.session.snapshot, found))
-        self.main.hints.show(keys.LINE_HINTS, message)
+        self.main.hints.show(LINE_HINTS, message)
 
     def searching(self, words: str | None, found: bool) -> None:
         where = "" if found else " (no line has that)"
         message = f"search: {words}{where}  ^R older  ⏎ run  Esc back"
-        self.main.hints.show(keys.LINE_HINTS, "" if words is None else message)
+        self.main.hints.show(LINE_HINTS, "" if words is None else message)
 
     def completion(self, text: str, cursor: int) -> Completion:
         if self.session is None:
@@ -298,8 +352,12 @@ class TdbApp(App[int], inherit_bindings=False):
             self.submit(again)
 
     def action_cancel(self) -> None:
-        """Stop what runs, and forget what waits."""
-        if not self.worker.cancel():
+        """Stop what runs and forget what waits; else clear what is typed."""
+        if self.worker.cancel():
+            return
+        if self.main.line.value:
+            self.main.line.clear()
+        else:
             self.main.show_hints("nothing is running: q quits")
 
     def action_escape(self) -> None:
@@ -307,6 +365,8 @@ class TdbApp(App[int], inherit_bindings=False):
             self.action_cancel()
         elif not self.main.close():
             self.main.show_hints()
+            if self.main.look is not None and self.main.look.marks:
+                self.submit("mark --clear")
 
     def action_leave(self) -> None:
         if not self.main.close():
@@ -324,7 +384,7 @@ class TdbApp(App[int], inherit_bindings=False):
             self.exit(code, code)
 
     def action_menu(self) -> None:
-        items = key_items(self.main.active)
+        items = key_items(self.main.active, self.main.keymap)
         if self.session is not None:
             from tdb_tui.commands import registry
 
@@ -332,15 +392,15 @@ class TdbApp(App[int], inherit_bindings=False):
         self.push_screen(Menu(items), self._chosen)
 
     def action_menu_of_pane(self) -> None:
-        self.push_screen(Menu(pane_items(self.main.active)), self._chosen)
+        self.push_screen(Menu(pane_items(self.main.active, self.main.keymap)), self._chosen)
 
-    def _chosen(self, item: Item | None) -> None:
+    async def _chosen(self, item: Item | None) -> None:
         if item is None or not (item.command or item.key):
             return
         if item.command:
             self.main.open_line(f"{item.command} ")
         else:
-            self.simulate_key(item.key)
+            await self.main.act(self.main.keymap.by_key[item.key])
 
     def _ended(self, code: int) -> None:
         """The terminal has gone, or somebody ends the program: the journal has it all, so nothing is asked."""

@@ -12,6 +12,7 @@ ENTRY = {
 }
 
 RESULTS: dict[str, dict[str, str]] = {
+    "mark": {"marks": "nodes picked out, in the order in which they were"},
     "args": {
         "model": "`name`, `n_layer`, `n_head`, `d_model`, `n_ctx`, `n_vocab`",
         "tokens": "list of `{pos, id, text}`",
@@ -59,7 +60,12 @@ RESULTS: dict[str, dict[str, str]] = {
         "pos": "token at which it is read",
         "rows": "list of `{line, ld, delta, target_rank, top}`, one a line: `E`, `A0`, `M0`, ..., `U`; rank from 1",
     },
-    "attn": {"head": "its address", "query": "the query spoken of", "pattern": "`[query][key]`"},
+    "attn": {
+        "head": "its address; of a layer, `layer` and `heads` `[head][key]` in its place",
+        "query": "the query spoken of",
+        "pattern": "`[query][key]`",
+        "by": "`weights`, `values`, `effect` or `layer`; of the middle two also `values` `[query][key]`",
+    },
     "ablate": {
         "intervention": "`id`, `command`",
         "before": "metric before",

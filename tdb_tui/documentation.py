@@ -47,10 +47,9 @@ def commands() -> str:
 
 def keys() -> str:
     """Every key and the command that it runs."""
-    rows = ((f"`{key.shown}`", key.command and f"`{key.command}`", key.help) for key in KEYS)
-    return "# Keys\n\nA key runs a command, and the log shows which.\n\n" + _table(
-        ("key", "command", "does"), rows
-    )
+    rows = ((f"`{key.shown}`", f"`{key.id}`", key.command and f"`{key.command}`", key.help) for key in KEYS)
+    said = "A key runs a command, and the log shows which.  The ids are what `[keys]` in the configuration takes."
+    return f"# Keys\n\n{said}\n\n" + _table(("key", "id", "command", "does"), rows)
 
 
 def json() -> str:

@@ -16,7 +16,7 @@ POSITIVE, NEGATIVE = "█", "▒"
 
 AXIS, RULE, JOINT_BELOW, JOINT_ABOVE = "│", "─", "┬", "┴"
 ARROW, LARGEST, CURSOR, EDITED = "->", ">>", ">", "*"
-BREAK, DISABLED, CIRCUIT = "B", "o", "C"
+BREAK, DISABLED, CIRCUIT, MARKED = "B", "o", "C", "◆"
 READS = "→"
 DISAGREE = "!"
 "What an estimate is followed by where what was measured disagrees with it."
@@ -28,7 +28,7 @@ _ASCII = str.maketrans(
         "·": ".", "░": ":", "▒": "=", "▓": "+", "█": "#",
         "▁": "_", "▂": "_", "▃": ".", "▄": "-", "▅": "-", "▆": "=", "▇": "#",
         "│": "|", "─": "-", "┬": "+", "┴": "+", "├": "|", "└": "`", "→": ">", "←": "<", "↑": "^", "↓": "v", "⏎": "~",
-        "−": "-", "Δ": "d", "Σ": "S", "…": "~", "⊢": "^", "↵": "$", "⇥": "%", "␣": "_", "×": "x",
+        "−": "-", "Δ": "d", "Σ": "S", "…": "~", "⊢": "^", "↵": "$", "⇥": "%", "␣": "_", "×": "x", "◆": "@",
     }
 )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """Keys -> the commands they stand for.  The screen, the key menu and the generated page all read this table."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 class Key:
     """One thing that can be pressed, and what it does: a command, the beginning of one, or a move on the screen."""
 
+    id: str
+    "What the `[keys]` table of the configuration calls it."
     keys: tuple[str, ...]
     "Names of keys as Textual calls them."
     shown: str
@@ -27,14 +29,15 @@ class Key:
 MOVE, STEP, CHANGE, SEE = "moving about", "stepping", "changing", "seeing"
 
 KEYS: tuple[Key, ...] = (
-    Key(("n",), "n", "execute the line", "next", hint="next", group=STEP),
-    Key(("s",), "s", "step into the line", "step", hint="into", group=STEP),
-    Key(("c",), "c", "continue to the next stop", "continue", hint="cont", group=STEP),
-    Key(("r",), "r", "return from the opened line", "return", hint="out", group=STEP),
-    Key(("N",), "N", "back over a line", "rn", hint="back", group=STEP),
-    Key(("S",), "S", "back into a line", "rs", group=STEP),
-    Key(("C",), "C", "back to the stop before", "rc", group=STEP),
+    Key("next", ("n",), "n", "execute the line", "next", hint="next", group=STEP),
+    Key("step", ("s",), "s", "step into the line", "step", hint="into", group=STEP),
+    Key("continue", ("c",), "c", "continue to the next stop", "continue", hint="cont", group=STEP),
+    Key("return", ("r",), "r", "return from the opened line", "return", hint="out", group=STEP),
+    Key("reverse-next", ("N",), "N", "back over a line", "rn", hint="back", group=STEP),
+    Key("reverse-step", ("S",), "S", "back into a line", "rs", group=STEP),
+    Key("reverse-continue", ("C",), "C", "back to the stop before", "rc", group=STEP),
     Key(
+        "until",
         ("t",),
         "t",
         "run to the selected line; in pane 0, trace along the branch",
@@ -42,42 +45,84 @@ KEYS: tuple[Key, ...] = (
         hint="to here",
         group=STEP,
     ),
-    Key(("b",), "b", "set or clear a stop at the selected line", "{toggle_stop}", hint="break", group=STEP),
-    Key(("B",), "B", "a stop with a condition", opens="break {line}, ", group=STEP),
     Key(
+        "break",
+        ("b",),
+        "b",
+        "set or clear a stop at the selected line",
+        "{toggle_stop}",
+        hint="break",
+        group=STEP,
+    ),
+    Key("break-if", ("B",), "B", "a stop with a condition", opens="break {line}, ", group=STEP),
+    Key(
+        "ablate",
         ("x",),
         "x",
-        "ablate the selected component, or take that back",
+        "ablate what is marked or selected, or take that back",
         "{toggle_edit}",
         hint="ablate",
         group=CHANGE,
     ),
     Key(
+        "mark",
         ("space",),
         "Space",
-        "switch the selected edit or stop off or on",
-        "toggle {listed}",
-        hint="on/off",
+        "mark the selected node, for x P f and $marks; in panes 5 and 6, switch it off or on",
+        "{mark}",
+        hint="mark",
         group=CHANGE,
     ),
-    Key(("X",), "X", "ablate in a mode of your choice", opens="ablate {component} ", group=CHANGE),
     Key(
+        "ablate-mode",
+        ("X",),
+        "X",
+        "ablate in a mode of your choice",
+        opens="ablate {component} ",
+        group=CHANGE,
+    ),
+    Key(
+        "patch",
         ("P",),
         "P",
-        "patch the selected node from prompt B",
-        "patch {node} from B",
+        "patch what is marked or selected from prompt B",
+        "patch {nodes} from B",
         hint="patch",
         group=CHANGE,
     ),
-    Key(("z",), "z", "undo", "undo", hint="undo", group=CHANGE),
-    Key(("Z",), "Z", "redo", "redo", hint="redo", group=CHANGE),
-    Key(("R",), "R", "compute everything again", "run", group=CHANGE),
-    Key(("p",), "p", "print the selected node's measures", "print {node}", hint="print", group=SEE),
     Key(
-        ("a",), "a", "add the selected node to the circuit", "circuit add {placed}", hint="add", group=CHANGE
+        "freeze",
+        ("f",),
+        "f",
+        "freeze what is marked or selected, or take that back",
+        "{toggle_freeze}",
+        hint="freeze",
+        group=CHANGE,
     ),
-    Key(("i",), "i", "everything about the selected component", "info {component}", group=SEE),
+    Key("steer", ("F",), "F", "steer the selected node", opens="steer {placed} += ", group=CHANGE),
+    Key("undo", ("z",), "z", "undo", "undo", hint="undo", group=CHANGE),
+    Key("redo", ("Z",), "Z", "redo", "redo", hint="redo", group=CHANGE),
+    Key("run", ("R",), "R", "compute everything again", "run", group=CHANGE),
+    Key("print", ("p",), "p", "print the selected node's measures", "print {node}", hint="print", group=SEE),
     Key(
+        "circuit-add",
+        ("a",),
+        "a",
+        "add the selected node to the circuit",
+        "circuit add {placed}",
+        hint="add",
+        group=CHANGE,
+    ),
+    Key(
+        "inspect",
+        ("i",),
+        "i",
+        "what there is to say about the selected node; again, scroll there",
+        does="inspect",
+        group=SEE,
+    ),
+    Key(
+        "enter",
         ("enter",),
         "⏎",
         "ask about the selected node; in pane 0 open or close it, in 1 run to the line, in H make the edit",
@@ -86,11 +131,18 @@ KEYS: tuple[Key, ...] = (
         group=SEE,
     ),
     Key(
-        ("u", "backspace"), "u⌫", "back to the older frame, towards the metric", "up", hint="back", group=SEE
+        "up",
+        ("u", "backspace"),
+        "u⌫",
+        "back to the older frame, towards the metric",
+        "up",
+        hint="back",
+        group=SEE,
     ),
-    Key(("d",), "d", "to the newer frame", "down", group=SEE),
-    Key(("w",), "w", "the trail of frames", "where", group=SEE),
+    Key("down", ("d",), "d", "to the newer frame", "down", group=SEE),
+    Key("where", ("w",), "w", "the trail of frames", "where", group=SEE),
     Key(
+        "order",
         ("o",),
         "o",
         "rank by the next measure; in pane H, fractions or raw",
@@ -99,6 +151,7 @@ KEYS: tuple[Key, ...] = (
         group=SEE,
     ),
     Key(
+        "latents-mlps",
         ("m",),
         "m",
         "MLPs and neurons, or the latents of their SAEs",
@@ -106,62 +159,140 @@ KEYS: tuple[Key, ...] = (
         hint="latents",
         group=SEE,
     ),
-    Key(("M",), "M", "heads, or the latents of attention's SAEs", "latents heads", group=SEE),
-    Key(("v",), "v", "the next view at the right", does="next_view", hint="view", group=SEE),
-    Key(("left_square_bracket",), "[", "the head before", "attn {head_before}", hint="head", group=SEE),
-    Key(("right_square_bracket",), "]", "the next head", "attn {head_after}", hint="head", group=SEE),
     Key(
+        "latents-heads", ("M",), "M", "heads, or the latents of attention's SAEs", "latents heads", group=SEE
+    ),
+    Key("next-view", ("v",), "v", "the next view at the right", does="next_view", hint="view", group=SEE),
+    Key(
+        "head-before",
+        ("left_square_bracket",),
+        "[",
+        "the head before",
+        "attn {head_before}{weighing}",
+        hint="head",
+        group=SEE,
+    ),
+    Key(
+        "head-after",
+        ("right_square_bracket",),
+        "]",
+        "the next head",
+        "attn {head_after}{weighing}",
+        hint="head",
+        group=SEE,
+    ),
+    Key(
+        "layer-below",
         ("left_curly_bracket",),
         "{",
         "the same head a layer down",
-        "attn {layer_below}",
+        "attn {layer_below}{weighing}",
         hint="layer",
         group=SEE,
     ),
     Key(
+        "layer-above",
         ("right_curly_bracket",),
         "}",
         "the same head a layer up",
-        "attn {layer_above}",
+        "attn {layer_above}{weighing}",
         hint="layer",
         group=SEE,
     ),
-    Key(("right_parenthesis",), ")", "the next example of the prompt set", "prompts next", group=SEE),
-    Key(("left_parenthesis",), "(", "the example before", "prompts prev", group=SEE),
-    Key(("semicolon",), ";", "the last command again", does="repeat", group=SEE),
-    Key(("h", "left"), "h ←", "token cursor to the left; in pane H, a column", does="left", group=MOVE),
-    Key(("l", "right"), "l →", "token cursor to the right; in pane H, a column", does="right", group=MOVE),
-    Key(("j", "down"), "j ↓", "down", does="down", group=MOVE),
-    Key(("k", "up"), "k ↑", "up", does="up", group=MOVE),
-    Key(("g", "home"), "g", "to the first row", does="first", group=MOVE),
-    Key(("G", "end"), "G", "to the last row", does="last", group=MOVE),
-    Key(("ctrl+d",), "^D", "half a page down", does="half_down", group=MOVE),
-    Key(("ctrl+u",), "^U", "half a page up", does="half_up", group=MOVE),
-    Key(("pagedown",), "PgDn", "a page down", does="page_down", group=MOVE),
-    Key(("pageup",), "PgUp", "a page up", does="page_up", group=MOVE),
-    Key(("slash",), "/", "find in the pane", does="find", hint="find", group=MOVE),
-    Key(("full_stop",), ".", "find the next", does="find_next", group=MOVE),
-    Key(("comma",), ",", "find the one before", does="find_before", group=MOVE),
-    *(Key((str(n),), str(n), f"go to pane {n}", does=f"pane({n})", group=MOVE) for n in range(10)),
-    Key(("T",), "T", "go to the sums token by token", does="pane('T')", group=MOVE),
-    Key(("H",), "H", "go to the sweep", does="pane('H')", group=MOVE),
-    Key(("tab",), "Tab", "the next pane", does="next_pane", group=MOVE),
-    Key(("shift+tab",), "⇧Tab", "the pane before", does="pane_before", group=MOVE),
-    Key(("plus",), "+", "one pane large, or all of them again", does="zoom"),
-    Key(("underscore",), "_", "all panes again", does="unzoom"),
-    Key(("colon",), ":", "the command line", opens=""),
-    Key(("exclamation_mark",), "!", "a line of Python", opens="!"),
-    Key(("question_mark",), "?", "every key and command in one list", does="menu"),
-    Key(("f1",), "F1", "what this pane shows, and its keys", does="menu_of_pane"),
-    Key(("y",), "y", "copy the selected node's name", does="copy"),
-    Key(("escape", "ctrl+g"), "Esc ^G", "cancel what is running; close what is open", does="escape"),
-    Key(("ctrl+c",), "^C", "cancel what is running", does="cancel"),
-    Key(("ctrl+l",), "^L", "draw the screen again", does="redraw"),
-    Key(("ctrl+z",), "^Z", "suspend; fg comes back", does="suspend_process"),
-    Key(("q",), "q", "close what is open, else quit", does="leave", hint="quit"),
+    Key(
+        "attn-weights",
+        ("A",),
+        "A",
+        "the attention shown: weights",
+        "attn {shown} --by weights",
+        hint="weights",
+        group=SEE,
+    ),
+    Key(
+        "attn-values",
+        ("V",),
+        "V",
+        "what it carries: weights by the size of values",
+        "attn {shown} --by values",
+        hint="values",
+        group=SEE,
+    ),
+    Key(
+        "attn-effect",
+        ("D",),
+        "D",
+        "what it does to the metric, or to the frame",
+        "attn {shown} --by effect",
+        hint="effect",
+        group=SEE,
+    ),
+    Key(
+        "attn-layer",
+        ("L",),
+        "L",
+        "every head of the layer, from the token cursor",
+        "attn {shown} --by layer",
+        hint="layer",
+        group=SEE,
+    ),
+    Key(
+        "prompt-after",
+        ("right_parenthesis",),
+        ")",
+        "the next example of the prompt set",
+        "prompts next",
+        group=SEE,
+    ),
+    Key("prompt-before", ("left_parenthesis",), "(", "the example before", "prompts prev", group=SEE),
+    Key("repeat", ("semicolon",), ";", "the last command again", does="repeat", group=SEE),
+    Key(
+        "left", ("h", "left"), "h ←", "token cursor to the left; in pane H, a column", does="left", group=MOVE
+    ),
+    Key(
+        "right",
+        ("l", "right"),
+        "l →",
+        "token cursor to the right; in pane H, a column",
+        does="right",
+        group=MOVE,
+    ),
+    Key("row-down", ("j", "down"), "j ↓", "down", does="down", group=MOVE),
+    Key("row-up", ("k", "up"), "k ↑", "up", does="up", group=MOVE),
+    Key("first", ("g", "home"), "g", "to the first row", does="first", group=MOVE),
+    Key("last", ("G", "end"), "G", "to the last row", does="last", group=MOVE),
+    Key("half-down", ("ctrl+d",), "^D", "half a page down", does="half_down", group=MOVE),
+    Key("half-up", ("ctrl+u",), "^U", "half a page up", does="half_up", group=MOVE),
+    Key("page-down", ("pagedown",), "PgDn", "a page down", does="page_down", group=MOVE),
+    Key("page-up", ("pageup",), "PgUp", "a page up", does="page_up", group=MOVE),
+    Key("find", ("slash",), "/", "find in the pane", does="find", hint="find", group=MOVE),
+    Key("find-next", ("full_stop",), ".", "find the next", does="find_next", group=MOVE),
+    Key("find-before", ("comma",), ",", "find the one before", does="find_before", group=MOVE),
+    *(
+        Key(f"pane-{n}", (str(n),), str(n), f"go to pane {n}", does=f"pane({n})", group=MOVE)
+        for n in range(10)
+    ),
+    Key("pane-T", ("T",), "T", "go to the sums token by token", does="pane('T')", group=MOVE),
+    Key("pane-I", ("I",), "I", "go to what is said of the selected node", does="pane('I')", group=MOVE),
+    Key("pane-H", ("H",), "H", "go to the sweep", does="pane('H')", group=MOVE),
+    Key("pane-after", ("tab",), "Tab", "the next pane", does="next_pane", group=MOVE),
+    Key("pane-before", ("shift+tab",), "⇧Tab", "the pane before", does="pane_before", group=MOVE),
+    Key("zoom", ("plus",), "+", "the pane larger, then as large as the screen", does="zoom", hint="zoom"),
+    Key("unzoom", ("underscore",), "_", "the pane smaller again", does="unzoom"),
+    Key("line", ("colon",), ":", "the command line", opens=""),
+    Key("python", ("exclamation_mark",), "!", "a line of Python", opens="!"),
+    Key("menu", ("question_mark",), "?", "every key and command in one list", does="menu"),
+    Key("help", ("f1",), "F1", "what this pane shows, and its keys", does="menu_of_pane"),
+    Key("copy", ("y",), "y", "copy the selected node's name", does="copy"),
+    Key("copy-table", ("Y",), "Y", "copy the rows of the pane, as a table with tabs", does="copy_table"),
+    Key("screenshot", ("f8",), "F8", "the screen as a picture, an SVG file", does="picture"),
+    Key(
+        "escape", ("escape", "ctrl+g"), "Esc ^G", "cancel what is running; close what is open", does="escape"
+    ),
+    Key("cancel", ("ctrl+c",), "^C", "cancel what is running", does="cancel"),
+    Key("redraw", ("ctrl+l",), "^L", "draw the screen again", does="redraw"),
+    Key("suspend", ("ctrl+z",), "^Z", "suspend; fg comes back", does="suspend_process"),
+    Key("quit", ("q",), "q", "close what is open, else quit", does="leave", hint="quit"),
 )
-
-BY_KEY: Mapping[str, Key] = {name: key for key in KEYS for name in key.keys}
 
 LINE_HINTS = (
     ("⏎", "run"),
@@ -173,28 +304,20 @@ LINE_HINTS = (
 )
 "The hint bar while the command line has the keys."
 
-
-ALWAYS = ((":", "cmd"), ("?", "keys"))
+ALWAYS = {"line": "cmd", "menu": "keys"}
 "What the hint bar shows however narrow the terminal is."
 
 USEFUL = {
-    "code": "n s c b x z t r N v q",
-    "rank": "⏎ u⌫ x P a o z v / p n q",
-    "tree": "⏎=open t=trace u⌫ x P a v z / n q",
-    "strips": "v o u⌫ / n q",
-    "heat": "⏎=apply o=raw P x z v n q",
-    "attn": "[ ] { } x P z v n q",
-    "edits": "Space x z Z v n q",
-    "stops": "Space b v n c q",
+    "code": "next step continue break ablate undo until return reverse-next next-view quit",
+    "rank": "enter up ablate mark patch circuit-add order undo next-view find print next quit",
+    "tree": "enter=open until=trace up ablate circuit-add next-view undo find next quit",
+    "strips": "next-view order up find next quit",
+    "heat": "enter=apply order=raw patch ablate undo next-view next quit",
+    "attn": "head-before head-after attn-weights attn-values attn-effect attn-layer=heads ablate next-view next quit",
+    "edits": "mark=on/off ablate undo redo next-view next quit",
+    "stops": "mark=on/off break next-view next continue quit",
 }
 "The keys worth showing in each pane, the most useful first; `=` gives what one does there and not elsewhere."
-
-
-def hints(pane: str = "code") -> tuple[tuple[str, str], ...]:
-    """What the hint bar shows in key mode."""
-    words = {key.shown: key.hint for key in KEYS if key.hint}
-    found = (each.partition("=") for each in USEFUL.get(pane, "j k / v n q").split())
-    return tuple((shown, own or words[shown]) for shown, _, own in found if shown in words)
 
 
 PANES = {
@@ -204,10 +327,12 @@ PANES = {
     "rank": "Nodes by what they do to the metric: direct, as the final norm reads their write; total, an estimate of\n"
     "all paths (activation x gradient); measured, really ablated.  Enter asks why: a frame is pushed.",
     "attn": "Where a head looks: a row is a query, a column the key that it reads; the token cursor is the row.\n"
-    "[ and ] go to the other heads of the layer, { and } to the same head of other layers.",
+    "[ and ] go to the other heads of the layer, { and } to the same head of other layers.\n"
+    "A V D L: weights, what they carry, what that does to the metric, every head of the layer.",
     "tree": "What is upstream of the selected frame: each branch moves the one above it.",
     "strips": "Effects summed token by token: embeddings, MLPs, what heads ask from and read at each.",
     "heat": "The last sweep: one edit a cell.  Enter makes the edit of the selected one.",
+    "inspect": "The selected node: what it reads, what it does to the metric, which tokens it speaks for and against.",
     "next": "The tokens that the model would say next, at the token cursor.",
     "edits": "Interventions in force, in the order made.  Space switches one off, x deletes it, z undoes.",
     "stops": "Breakpoints and watches.  Space switches one off, b deletes it.",
@@ -217,13 +342,8 @@ PANES = {
 "What each pane shows, for F1."
 
 
-def useful(pane: str) -> list[Key]:
-    """The keys worth showing in a pane, the most useful first."""
-    shown = [each.partition("=")[0] for each in USEFUL.get(pane, "j k / v n q").split()]
-    return [key for word in shown for key in KEYS if key.shown == word or word in key.shown.split()]
-
-
-def by_group() -> Iterator[tuple[str, tuple[Key, ...]]]:
-    """Groups in the order of the table, each with its keys."""
-    for group in dict.fromkeys(key.group for key in KEYS):
-        yield group, tuple(key for key in KEYS if key.group == group)
+def by_group(keys: Iterable[Key] = KEYS) -> Iterator[tuple[str, tuple[Key, ...]]]:
+    """Groups in the order of the table, each with its keys; what no key stands for is left out."""
+    pressed = [key for key in keys if key.keys]
+    for group in dict.fromkeys(key.group for key in pressed):
+        yield group, tuple(key for key in pressed if key.group == group)

@@ -17,7 +17,7 @@ ANSWERS = {
     "$_": "the last value printed",
     "$_node": "the last node asked about, or the first of the last table",
     "$_rank": "the nodes of the last table, in its order",
-    MARKS: "the rows marked on the screen",
+    MARKS: "the nodes that are marked",
 }
 
 
@@ -34,7 +34,7 @@ def spelled_out(session: Session, command: Command, call: Call, takes_value: Tak
         if name == ".":
             return None if {TEXT, LINE, FILE} & set(command.complete) else _pointed(session, call)
         if name == MARKS:
-            return session.pointed.get(name) or _none_marked(call)
+            return ",".join(session.state.marked) or _none_marked(call)
         if name not in known:
             return None if keeps or free else _unknown(session, name, call)
         found = known[name]
@@ -91,9 +91,7 @@ def _pointed(session: Session, call: Call) -> str:
 
 def _none_marked(call: Call) -> str:
     col = call.typed(call.col + call.text.find(MARKS))
-    raise CommandError(
-        "no rows are marked: Space on a screen marks the one under the cursor", "no-row", col=col
-    )
+    raise CommandError("nothing is marked: mark L1H2, or Space on a screen", "no-row", col=col)
 
 
 def _unknown(session: Session, name: str, call: Call) -> None:

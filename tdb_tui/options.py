@@ -79,6 +79,16 @@ class Options:
     ascii: Annotated[bool, Option("--ascii", help="Draw with ASCII characters only.")] = False
     color: Annotated[str, Option(help="auto, truecolor, 256, 16 or none.")] = "auto"
     mouse: Annotated[bool | None, Option(help="Use the mouse; by default not over SSH.")] = None
+    theme: Annotated[
+        str | None,
+        Option(help="A theme of the screen: textual-dark, nord, gruvbox, ...; the terminal's own colours."),
+    ] = None
+    layout: Annotated[str, Option(help="auto, small, normal or wide: panes beside each other at most.")] = (
+        "auto"
+    )
+    plain: Annotated[
+        bool, Option("--plain", help="A line at a time at a (tdb) prompt, nothing drawn; through a pipe too.")
+    ] = False
     tutor: Annotated[
         bool,
         Option(

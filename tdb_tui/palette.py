@@ -3,6 +3,8 @@
 A sign, a digit or a shape always repeats what a colour says; without colour nothing is lost.
 """
 
+from functools import cache, lru_cache
+
 from rich.style import Style
 
 PLAIN = Style()
@@ -24,8 +26,52 @@ BLUE = tuple(Style(color=f"color({n})") for n in (24, 32, 39, 117))
 ORANGE = tuple(Style(color=f"color({n})") for n in (94, 166, 208, 215))
 "Four strengths of each sign, equal in lightness, apart for every kind of colour blindness."
 
-GREYS = tuple(Style(color=f"color({n})") for n in (240, 244, 248, 252, 255))
-"For weights: as many as there are shades."
+LEVELS = 16
+"Steps of a weight."
+
+_SIXTEEN = {
+    **dict.fromkeys(("color(24)", "color(32)"), "blue"),
+    **dict.fromkeys(("color(39)", "color(117)"), "bright_blue"),
+    **dict.fromkeys(("color(94)", "color(166)"), "yellow"),
+    **dict.fromkeys(("color(208)", "color(215)", "color(220)"), "bright_yellow"),
+    **{"color(203)": "bright_red", "color(177)": "bright_magenta"},
+}
+"What stands for each colour where there are sixteen: blue and yellow, bright for the stronger half."
+
+
+@lru_cache(maxsize=256)
+def in_sixteen(style: Style) -> Style:
+    """A style in the terminal's own sixteen colours; greys become its text and its background."""
+    if style.color is None or style.color.name == "default":
+        return style
+    name = _SIXTEEN.get(style.color.name)
+    plain = Style(bold=style.bold, dim=style.dim, reverse=style.reverse)
+    return plain if name is None else plain + Style(color=name)
+
+
+def level(weight: float) -> int:
+    """A weight from 0 to 1 as a step from 0 to 15."""
+    return max(0, min(round(weight * (LEVELS - 1)), LEVELS - 1))
+
+
+def _grey(weight: float, dark: bool) -> str:
+    """From near black to near white, or back on a light background: exact entries of the 256-colour table."""
+    return f"color({234 + round(20 * (weight if dark else 1 - weight))})"
+
+
+@cache
+def filled(fore: int, back: int | None, dark: bool = True) -> Style:
+    """Two weights in one cell of half blocks, as greys; None leaves the background as it is."""
+    behind = None if back is None else _grey(back / (LEVELS - 1), dark)
+    return Style(color=_grey(fore / (LEVELS - 1), dark), bgcolor=behind)
+
+
+@cache
+def dithered(step: int, dark: bool = True) -> Style:
+    """What makes a shade as strong as its weight: `▒` covers half of its cell, so its grey is twice as strong."""
+    weight = step / (LEVELS - 1)
+    covered = min(int(weight * 4) + 1, 4) / 4
+    return Style(color=_grey(0.3 + 0.7 * weight / covered, dark))
 
 
 def signed(value: float, scale: float) -> Style:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 COLORS = {"auto": "auto", "truecolor": "truecolor", "256": "256", "16": "standard", "none": "auto"}
 "What --color takes, and what the terminal library calls it."
 
+LAYOUTS = {"auto": 3, "small": 1, "normal": 2, "wide": 3}
+"What --layout takes, and how many panes it puts beside the listing at most."
+
 ASCII_TERMINALS = re.compile(r"linux|dumb|vt\d+.*|ansi")
 SWITCH_SECONDS = 0.0005
 "How long a thread keeps Python to itself: short, so that keys are answered while the engine computes."
@@ -29,11 +32,17 @@ def run_screen(options: Options, commands: Sequence[str], kept: Kept | None = No
     if color not in COLORS:
         print(f"*** no color {color!r}: {', '.join(COLORS)}", file=sys.stderr)
         return 2
+    if options.layout not in LAYOUTS:
+        print(f"*** no layout {options.layout!r}: {', '.join(LAYOUTS)}", file=sys.stderr)
+        return 2
     os.environ["TEXTUAL_COLOR_SYSTEM"] = COLORS[color]
     if color == "none":
         os.environ["NO_COLOR"] = "1"
-    from tdb_tui.app import TdbApp
+    from tdb_tui.app import TdbApp, unknown_theme
 
+    if complaint := unknown_theme(options.theme):
+        print(f"*** {complaint}", file=sys.stderr)
+        return 2
     sys.setswitchinterval(SWITCH_SECONDS)
     app = TdbApp(
         lambda: _open(options, kept),
@@ -43,6 +52,8 @@ def run_screen(options: Options, commands: Sequence[str], kept: Kept | None = No
         read_lines(history_file()),
         typed=partial(add_line, history_file()),
         ascii_only=options.ascii or _only_ascii(),
+        theme=options.theme,
+        columns=LAYOUTS[options.layout],
     )
     code = app.run(mouse="SSH_CONNECTION" not in os.environ if options.mouse is None else options.mouse)
     return app.return_code or code or 0

@@ -141,6 +141,9 @@ class Session:
 
     def go(self, to: State) -> Snapshot:
         """Make `to` the present.  Raises before anything has changed where its run fails or is interrupted."""
+        other = to.inputs.prompt.tokens != self.state.inputs.prompt.tokens
+        if other and to.marks == self.state.marks:
+            to = replace(to, marks=())  # they name tokens of the other prompt
         self.snapshot = self._arrive(to)
         return self.snapshot
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from types import MappingProxyType
 
 from model.components import Component, Kind, Node
@@ -209,6 +210,15 @@ class Frame:
         return {Via.V: "value", Via.QK: "2score"}.get(self.via or Via.QK, "score")
 
 
+class Weighed(Enum):
+    """What the attention pane shows of a head, or that it shows every head of a layer."""
+
+    WEIGHTS = "weights"
+    VALUES = "values"
+    EFFECT = "effect"
+    LAYER = "layer"
+
+
 @dataclass(frozen=True, slots=True)
 class RankView:
     """What the ranked components show."""
@@ -253,12 +263,15 @@ class State:
     "The token cursor: where lens, logits and listing are read."
     head: Component = Component(Kind.HEAD, 0, 0)
     "Whose attention is shown."
+    weighed: Weighed = Weighed.WEIGHTS
     rank: RankView = RankView()
     tree: Tree = Tree()
     frames: tuple[Frame, ...] = ()
     "What has been traced, each for the one before; the first for the metric."
     frame: int = 0
     "Which of them the panes read for: 0 the metric, 1 the first frame."
+    marks: tuple[str, ...] = ()
+    "Nodes picked out by hand, as a command calls them: `L5H0@END`, `M3`.  `$marks` stands for them."
     stops: tuple[Stop, ...] = ()
     displays: tuple[Display, ...] = ()
     roles: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
@@ -287,6 +300,11 @@ class State:
     def end(self) -> int:
         """The last token of the prompt."""
         return len(self.inputs.prompt.tokens) - 1
+
+    @property
+    def marked(self) -> tuple[str, ...]:
+        """What is marked, in an order for one argument: a token holds for all before it, so those without come last."""
+        return tuple(sorted(self.marks, key=lambda node: "@" not in node))
 
     @property
     def roles_b(self) -> Mapping[str, int]:

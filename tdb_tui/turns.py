@@ -22,7 +22,9 @@ class Seen:
     panes: frozenset[str] = frozenset()
     "Those in view that are computed only for who sees them."
     pointed: Mapping[str, str] = field(default_factory=dict[str, str])
-    "`.`: what is under the cursor, as a command calls it; `$marks`: what is marked.  Left out where nothing is."
+    "`.`: what is under the cursor, as a command calls it; left out where nothing is."
+    node: str = ""
+    "The node under the cursor, as a command calls it."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +47,9 @@ def turn(session: Session, looker: Looker, line: str | None, seen: Seen, wanted:
     views = {each.reply.view for each in done[-1:] if each.reply is not None and each.reply.view is not None}
     try:
         with compute_errors():
-            look = looker.look(session.snapshot, shown, seen.panes | views, unsaved=not session.saved)
+            look = looker.look(
+                session.snapshot, shown, seen.panes | views, seen.node, unsaved=not session.saved
+            )
             return Turn(done, look)
     except Interrupted:
         return Turn(done, complaint="interrupted: the panes show what was before")

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from tdb_tui.views.heat import HeatView
 
 
+LONGEST = 16
+"Letters of a command that its progress names."
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """Something for the engine thread."""
@@ -79,15 +83,21 @@ class Worker:
         return self.running is not None or not self.jobs.empty()
 
     def progress(self, width: int) -> str:
-        """`rank 37/144 4.1s`, as much of it as fits."""
+        """`rank heads 37/144 · 4.1 s · ^C cancels`, as much of it as fits."""
         if self.running is None or self.session is None:
             return ""
-        word = (self.running.line or "looking").split()[0]
-        far, seconds = self.session.engine.progress, f"{time.monotonic() - self._began:.1f}s"
+        words = (self.running.line or "looking").split()
+        name, short = " ".join(words[:2])[:LONGEST].rstrip(), words[0][:8]
+        far, seconds = self.session.engine.progress, f"{time.monotonic() - self._began:.1f} s"
+        parts = (far, seconds) if far else (seconds,)
+        done = " · ".join(parts)
         said = (
-            (f"{word[:8]} {far} {seconds}", f"{word[:8]} {far}", far) if far else (f"{word[:8]} {seconds}",)
+            f"{name} {done} · ^C cancels",
+            f"{short} {done} · ^C cancels",
+            f"{short} {done}",
+            f"{short} {parts[0]}",
         )
-        return next((each for each in said if len(each) <= width), said[-1])
+        return next((each for each in said if len(each) <= width), parts[0])
 
     def cancel(self) -> bool:
         """Stop what runs, and forget what waits.  Returns whether something runs."""

@@ -21,7 +21,7 @@ from tests.sessions import ODD, begin, do, fail, load, said, write_model
 BUSY = (
     "ablate L0H0 value 0.12345678901234567", "ablate M1@END scale 1e-7", "delete i1", "patch L2H1@3 from B@9", "set means positions",
     "ablate A3 mean", "disable i3", "b A2, ld > 0", "tbreak 3", "cl 1", "watch ld by 0.25", "ignore 3 2", "display ld",
-    "set pos IO=Mary", "set ablation mean", "set metric logprob", "attn L2H1", "n 3", "s", "n", "undo", "token @4",
+    "set pos IO=Mary", "set ablation mean", "set metric logprob", "attn L2H1 --by effect", "mark L2H1@END", "n 3", "s", "n", "undo", "token @4",
 )  # fmt: skip
 
 
@@ -50,6 +50,7 @@ def same(a: Session, b: Session) -> None:
     assert all(torch.equal(one[at], other[at]) for at in one.acts)
     assert a.state.inputs == b.state.inputs and a.state.place == b.state.place and a.state.pos == b.state.pos
     assert (a.state.stops, a.state.displays, a.state.head) == (b.state.stops, b.state.displays, b.state.head)
+    assert (a.state.weighed, a.state.marks) == (b.state.weighed, b.state.marks)
     assert dict(a.state.roles) == dict(b.state.roles) and dict(a.state.settings) == dict(b.state.settings)
     counters = [(s.state.next_edit, s.state.next_stop, s.state.next_display) for s in (a, b)]
     assert counters[0] == counters[1]

@@ -171,7 +171,7 @@ FAILURES = (
     ("redo", "nothing to redo", None),
     ("unalias x", "Unknown alias 'x': alias NAME COMMAND makes one", "x"),
     ("ablate $best", "no variable $best: give it a value with 'set $best = L9H9' or 'set $best = 2'", "$best"),
-    ("ablate $marks", "no rows are marked: Space on a screen marks the one under the cursor", "$marks"),
+    ("ablate $marks", "nothing is marked: mark L1H2, or Space on a screen", "$marks"),
     ("set abltion mean", "unknown setting 'abltion': did you mean 'ablation'?", "abltion"),
     ("set ablation maen", "ablation cannot be 'maen': did you mean 'mean'?", "maen"),
     ("assert final > 1e9", "assertion failed: final > 1e9 (final = {value:+.4g})", None),

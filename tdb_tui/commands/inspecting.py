@@ -14,8 +14,6 @@ from tdb_tui.language.arguments import (
     at_most,
     integer,
     line_number,
-    node_word,
-    one_component,
     one_node,
     position,
 )
@@ -172,45 +170,6 @@ def print_(session: Session, call: Call) -> Reply:
         return measured(session.snapshot, node)
     value = typed_value(session.snapshot, typed)
     return Reply((shown(value),), {"value": value})
-
-
-@command(
-    "attn",
-    usage="HEAD [@POS]",
-    group="seeing",
-    complete=("node", "pos"),
-    examples=("attn L1H3", "attn L1H3 @END"),
-)
-def attn(session: Session, call: Call) -> Reply:
-    """Where a head looks: the keys it reads most from one query, and its map in pane 3."""
-    if not call.args:
-        raise CommandError("attn of which head: attn L1H3", code="missing-argument")
-    at_most(call, 2)
-    snapshot = session.snapshot
-    word = node_word(snapshot, call.args[0])
-    head = one_component(snapshot, call.args[0])
-    if head.kind is not Kind.HEAD:
-        raise CommandError(
-            f"{head} has no attention pattern: name a head, as in L{head.layer}H0",
-            "bad-node",
-            col=call.args[0].col,
-        )
-    query = (
-        position(snapshot, call.args[1])
-        if len(call.args) > 1
-        else word.span.first
-        if word.span
-        else session.state.pos
-    )
-    pattern = snapshot.now.pattern(head)
-    session.go(replace(session.state, head=head))
-    tokens = session.state.inputs.prompt.tokens
-    best = (-pattern[query][: query + 1]).argsort(kind="stable")[:6]
-    keys = " · ".join(
-        f"{_key_label(snapshot, int(key))} {probability(float(pattern[query, key]))}" for key in best
-    )
-    said = f"{head}@{token_label(query, tokens, snapshot.tokenizer)} reads  {keys}"
-    return Reply((said,), {"head": str(head), "query": query, "pattern": pattern.tolist()}, view="attn")
 
 
 @command(

@@ -96,8 +96,8 @@ def set_variable(session: Session, call: Call) -> Reply:
 
 def variable_rows(session: Session) -> list[tuple[str, ...]]:
     """Each variable, and what the last answers left, with its value."""
-    pointed = {name: NodeText(text) for name, text in session.pointed.items() if name != "." and text}
-    rows = {**session.state.variables, **session.answers, **pointed}
+    marked = {"$marks": NodeText(",".join(session.state.marked))} if session.state.marks else {}
+    rows = {**session.state.variables, **session.answers, **marked}
     return [(name, _shown(value), ANSWERS.get(name, "")) for name, value in rows.items()]
 
 

@@ -24,14 +24,26 @@ from tdb_tui.files.edit_files import with_edits
 from tdb_tui.files.saved_names import read_aliases, read_lesson, read_notes, read_variables
 from tdb_tui.files.saved_sweeps import saved_sweep
 from tdb_tui.files.saved_values import as_number, as_text, as_truth, as_whole, read_json
-from tdb_tui.files.saved_views import read_rank, read_tree
+from tdb_tui.files.saved_views import read_marks, read_rank, read_tree
 from tdb_tui.files.saving import SCHEMA, weights_hash
 from tdb_tui.language.expressions import parse_expression
 from tdb_tui.language.parsing import parse_line
 from tdb_tui.metrics import make_metric, refuse_metric
 from tdb_tui.session import Session, opening, read_prompt
 from tdb_tui.settings import with_setting
-from tdb_tui.state import Checkpoint, Display, Examples, Inputs, Means, Place, Prompt, Sae, State, Stop
+from tdb_tui.state import (
+    Checkpoint,
+    Display,
+    Examples,
+    Inputs,
+    Means,
+    Place,
+    Prompt,
+    Sae,
+    State,
+    Stop,
+    Weighed,
+)
 from tdb_tui.stepping import rows_inside
 from tdb_tui.stop_commands import checked
 from tdb_tui.sweeps.values import Picture
@@ -103,6 +115,8 @@ class Reader:
             inputs,
             pos=as_whole(data["pos"], end),
             head=self.head(as_text(data["head"])),
+            weighed=Weighed(data.get("attention", Weighed.WEIGHTS.value)),
+            marks=() if self.lenient else read_marks(data.get("marks", [])),
             rank=read_rank(self.session, data.get("rank"), end, self.lenient),
             tree=read_tree(self.session, data.get("tree"), end + 1, self.lenient),
             stops=tuple(stop for stop in stops if stop is not None),

@@ -1,17 +1,27 @@
 """What the panes of a saved session show, read back: the ranking asked for, the tree and its open branches."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from model.addresses import AddressError, parse_component
+from model.addresses import AddressError, parse_component, split_node
 from model.components import Node
 from model.targets import Via
 from tdb_tui.circuits.files import read_node
-from tdb_tui.files.saved_values import as_text, as_truth, as_whole
+from tdb_tui.files.saved_values import as_name, as_text, as_truth, as_whole
 from tdb_tui.language.filters import parse_filter
 from tdb_tui.session import Session
-from tdb_tui.state import Frame, RankView, Tree
+from tdb_tui.state import LONGEST_NAME, Frame, RankView, Tree
 from tdb_tui.tables.ranking import KINDS, MEASURES, PER
+
+
+def read_marks(saved: Sequence[object]) -> tuple[str, ...]:
+    """Marked nodes, as a command calls them.  Raises ValueError for a text that no node is called."""
+    found = tuple(as_name(each, LONGEST_NAME) for each in saved)
+    for each in found:
+        split_node(each)
+        if ";" in each or any(sign.isspace() for sign in each):
+            raise ValueError(f"{each!r} where a node belongs")
+    return found
 
 
 def read_rank(session: Session, saved: Mapping[str, Any] | None, end: int, lenient: bool) -> RankView:

@@ -35,6 +35,8 @@ def to_dict(session: Session) -> dict[str, Any]:
         "place": asdict(state.place),
         "pos": state.pos,
         "head": str(state.head),
+        "attention": state.weighed.value,
+        "marks": list(state.marks),
         "rank": _rank(state.rank),
         "tree": _tree(state.tree),
         "roles": dict(state.roles),

@@ -11,7 +11,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from model.components import Component
-from tdb_tui import keys
+from tdb_tui.keymap import Keymap
 from tdb_tui.palette import BOLD
 from tdb_tui.panes.arrangement import Arrangement, Wishes, arrange
 from tdb_tui.panes.attention import Attention
@@ -34,6 +34,9 @@ from tdb_tui.panes.tree import Tree
 from tdb_tui.views.data import Look, RankedView
 from tdb_tui.views.heat import HeatView
 
+WANTED = frozenset({"tree", "strips", "inspect"})
+"Panes that are computed only for those who see them."
+
 
 class Owner(LineOwner, Protocol):
     """Who carries out what the screen asks for."""
@@ -46,6 +49,9 @@ class Owner(LineOwner, Protocol):
 
     def looked(self, head: Component | None) -> None:
         """The cursor of the ranked components has come to a head, or to something else."""
+
+    def copy(self, text: str, said: str) -> None:
+        """Text is for the clipboard; `said` is what the log calls it."""
 
     def wanted(self) -> None:
         """A pane has come into view that nothing has been computed for."""
@@ -86,8 +92,9 @@ class Desk(Screen[None], inherit_bindings=False):
     focused: Reactive[Widget | None] = Reactive(None, repaint=False)
     AUTO_FOCUS = ""
 
-    def __init__(self, opening: str, prompt: str, history: list[str], owner: Owner) -> None:
+    def __init__(self, opening: str, prompt: str, history: list[str], owner: Owner, keymap: Keymap) -> None:
         super().__init__()
+        self.keymap = keymap
         self._flat = Flat()
         self.owner = owner
         self.wishes = Wishes()
@@ -99,18 +106,18 @@ class Desk(Screen[None], inherit_bindings=False):
         self.edits = Rows("edits", 5, "interventions")
         self.stops = Rows("stops", 6, "stop points")
         self.displays = Rows("displays", 7, "display")
-        self.next_tokens = Rows("next", 9, "next tokens")
+        self.next_tokens, self.about = Rows("next", 9, "next tokens"), Rows("inspect", "I", "inspect")
         self.trajectory, self.log_pane = Trajectory("trajectory"), Log("log")
         self.prompt, self.line = Prompt("prompt"), CommandLine("line", history, owner)
         self.hints = Hints("hints")
         self.active = "code"
         self.listing.active = True
-        self.hints.items, self.hints.always = keys.hints(), keys.ALWAYS
+        self.hints.items, self.hints.always = keymap.hints(), keymap.always
 
     def compose(self) -> ComposeResult:
         yield from (self.title_line, self.status, self.tokens)
         yield from (self.listing, self.ranked, self.attention, self.upstream, self.sums, self.heat)
-        yield self.next_tokens
+        yield from (self.next_tokens, self.about)
         yield from (self.edits, self.stops, self.displays, self.trajectory, self.log_pane)
         yield from (Divider("bar1"), Divider("bar2"), Divider("bar3"))
         yield from (self.prompt, self.line, self.hints, Small("small"))
@@ -126,15 +133,19 @@ class Desk(Screen[None], inherit_bindings=False):
         found = arrange(size.width, size.height, wishes)
         self.tokens.shaded = found.shaded
         below = self.trajectory if "trajectory" in found.boxes else self.log_pane
+        self.trajectory.joints = self.log_pane.joints = ()
         below.joints = tuple(found.boxes[bar][0] for bar in ("bar1", "bar2", "bar3") if bar in found.boxes)
         return found
 
-    def wish(self, **wishes: str | None) -> None:
+    def wish(self, **wishes: str | bool | None) -> None:
         """Change what is shown where."""
         wanted = replace(self.wishes, **wishes)  # pyright: ignore[reportArgumentType]
         if wanted != self.wishes:
             self.wishes = wanted
             self.lay_out()
+            self.arranged(self.size)
+            self.log_pane.update()  # the lines between panes end at its rule
+            self.trajectory.update()
             self._want()
 
     def lay_out(self) -> None:
@@ -143,15 +154,12 @@ class Desk(Screen[None], inherit_bindings=False):
 
     def seen(self) -> frozenset[str]:
         """Panes in view that are computed only for those who see them."""
-        return frozenset({"tree", "strips"} & self.arranged(self.size).boxes.keys())
+        return frozenset(WANTED & self.arranged(self.size).boxes.keys())
 
     def _want(self) -> None:
-        have = (
-            {"tree", "strips"}
-            if self.look is None
-            else {name for name in ("tree", "strips") if getattr(self.look, name) is not None}
-        )
-        if self.seen() - have:
+        """Ask for what has come into view and is not there."""
+        look = self.look
+        if look is not None and any(getattr(look, name) is None for name in self.seen()):
             self.owner.wanted()
 
     def in_view(self, pane: str) -> bool:
@@ -165,6 +173,8 @@ class Desk(Screen[None], inherit_bindings=False):
     def show(self, look: Look) -> None:
         rows = self.tokens.wanted_rows(self.size.width)
         first, self.look = self.look is None, look
+        for pane in (self.listing, self.ranked, self.upstream):
+            pane.marked = frozenset(look.marks)
         self.title_line.show(look.title)
         self.tokens.show(look.tokens)
         self.listing.show(look.listing)
@@ -179,8 +189,10 @@ class Desk(Screen[None], inherit_bindings=False):
             (self.stops, look.stops),
             (self.displays, look.displays),
             (self.next_tokens, look.tops),
+            (self.about, look.inspect),
         ):
-            pane.show(view)
+            if view is not None:
+                pane.show(view)
         if first or rows != self.tokens.wanted_rows(self.size.width):
             self.lay_out()
 
@@ -201,7 +213,7 @@ class Desk(Screen[None], inherit_bindings=False):
         if self.in_view(pane):
             return
         view = "lists" if pane in ("edits", "stops", "displays") else pane
-        self.wish(view=view, zoom=None)
+        self.wish(view=view, zoom=None, half=False)
         if not self.in_view(self.active):
             self.activate(pane)
 
@@ -213,11 +225,13 @@ class Desk(Screen[None], inherit_bindings=False):
             pane.active = pane.id == name
             pane.update()
         self.show_hints()
+        if name == "rank":
+            self.owner.looked(self.ranked.head())
 
     def read_log(self, first: int) -> None:
         """Lay the log open at a line, until a key closes it."""
         self.log_pane.reading = True
-        self.wish(zoom="log")
+        self.wish(zoom="log", half=False)
         self.call_after_refresh(self.log_pane.show_from, first)
 
     def close(self) -> bool:
@@ -225,11 +239,11 @@ class Desk(Screen[None], inherit_bindings=False):
         if self.wishes.zoom is None:
             return False
         self.log_pane.reading = False
-        self.wish(zoom=None)
+        self.wish(zoom=None, half=False)
         self.call_after_refresh(self.log_pane.show_end)
         return True
 
     def show_hints(self, message: str = "") -> None:
         """The keys of the active pane, or a message in their place."""
-        self.hints.always = keys.ALWAYS
-        self.hints.show(keys.hints(self.active), message)
+        self.hints.always = self.keymap.always
+        self.hints.show(self.keymap.hints(self.active), message)

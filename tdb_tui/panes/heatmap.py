@@ -114,6 +114,11 @@ class HeatMap(Pane):
     def text(self, at: int) -> str:
         return "" if self.view is None else self.view.rows[at]
 
+    def cells(self, at: int) -> tuple[str, ...]:
+        view = self.view
+        assert view is not None  # count is 0 without one
+        return (view.rows[at], *("" if value != value else f"{value:.9g}" for value in view.shown[at]))
+
     def below(self, at: int) -> Spans:
         """What the values are, and that they are old."""
         view, nth = self.view, at - self.count()

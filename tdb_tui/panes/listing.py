@@ -3,7 +3,7 @@
 from rich.style import Style
 
 from tdb_tui import palette
-from tdb_tui.glyphs import ARROW, AXIS, BREAK, CIRCUIT, CURSOR, DISABLED, EDITED, LARGEST, NEGATIVE, POSITIVE
+from tdb_tui.glyphs import ARROW, AXIS, BREAK, CURSOR, DISABLED, EDITED, LARGEST, NEGATIVE, POSITIVE
 from tdb_tui.palette import DIM, PLAIN
 from tdb_tui.panes.paint import Spans, left, right
 from tdb_tui.panes.pane import Pane
@@ -58,7 +58,7 @@ class Listing(Pane):
             (CURSOR if selected else " ", palette.SELECTED if self.active else PLAIN),
             (mark, palette.MARK),
             (number, style),
-            (CIRCUIT if row.circuit else " ", palette.MARK if row.circuit else PLAIN),
+            self.sign(row.node, row.circuit),
             (arrow, palette.ARROW if row.arrow else style),
             (EDITED if row.edited else " ", palette.EDITED),
             (left(row.name, name), palette.SELECTED if selected else style),
@@ -67,6 +67,10 @@ class Listing(Pane):
             (f" {row.value:+6.2f}" if self.size.width >= NARROW else "", style),
             (f"  {row.top}" if self.size.width >= TOP else "", DIM),
         )
+
+    def cells(self, at: int) -> tuple[str, ...]:
+        row = self.view.rows[at]
+        return row.number, row.name, f"{row.delta:.9g}", f"{row.value:.9g}", row.top
 
     def below(self, at: int) -> Spans:
         return (("      [EOF]", DIM),) if at == len(self.view.rows) and self.view.rows else ()

@@ -118,6 +118,6 @@ class Log(Pane):
         self.show_from(at)
 
     def keep_in_sight(self) -> None:
-        """At the end, unless an answer is being read."""
-        if not self.reading:
-            self.top = max(len(self._lines) - self.rows_shown, 0)
+        """At the end; while an answer is being read, where that is, as far as there are lines below it."""
+        end = max(len(self._lines) - self.rows_shown, 0)
+        self.top = min(self.top, end) if self.reading else end

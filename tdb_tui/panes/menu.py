@@ -14,6 +14,7 @@ from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
 from tdb_tui import keys
+from tdb_tui.keymap import Keymap
 from tdb_tui.language.registry import Command
 
 WIDTH = 76
@@ -39,10 +40,10 @@ class Item:
         return set_cell_size(f"{self.shown:<6} {self.name:<12} {self.help}", WIDTH - 2).rstrip()
 
 
-def key_items(pane: str) -> list[Item]:
+def key_items(pane: str, keymap: Keymap) -> list[Item]:
     """Every key, those that are worth most in the pane first."""
-    listed = [(key, group) for group, found in keys.by_group() for key in found]
-    here = keys.useful(pane)
+    listed = [(key, group) for group, found in keys.by_group(keymap.keys) for key in found]
+    here = keymap.useful(pane)
     first = sorted((pair for pair in listed if pair[0] in here), key=lambda pair: here.index(pair[0]))
     rest = [pair for pair in listed if pair[0] not in here]
     return [
@@ -51,10 +52,10 @@ def key_items(pane: str) -> list[Item]:
     ]
 
 
-def pane_items(pane: str) -> list[Item]:
+def pane_items(pane: str, keymap: Keymap) -> list[Item]:
     """What a pane shows, line by line, then its own keys."""
     said = [Item("", pane, line) for line in wrap(" ".join(keys.PANES.get(pane, "").split()), WIDTH - 2)]
-    return [*said, *(item for item in key_items(pane) if item.name == "this pane")]
+    return [*said, *(item for item in key_items(pane, keymap) if item.name == "this pane")]
 
 
 def command_items(commands: Iterable[Command]) -> list[Item]:

@@ -10,12 +10,25 @@ from tdb_tui.panes.desk import Desk
 from tdb_tui.panes.log import Log
 from tdb_tui.panes.pane import Pane
 from tdb_tui.panes.rows import Rows
-from tdb_tui.panes.selection import Selection, Unavailable
+from tdb_tui.panes.selection import NODES, Selection, Unavailable
 from tdb_tui.panes.strips import Strips
 from tdb_tui.panes.trajectory import Trajectory
 from tdb_tui.views.data import Look
 
-ORDER = ("code", "rank", "attn", "tree", "strips", "heat", "next", "edits", "stops", "displays", "log")
+ORDER = (
+    "code",
+    "rank",
+    "attn",
+    "tree",
+    "strips",
+    "heat",
+    "next",
+    "inspect",
+    "edits",
+    "stops",
+    "displays",
+    "log",
+)
 "Panes as Tab goes through them."
 
 BY_TOKEN = ("attn", "strips")
@@ -25,6 +38,8 @@ BY_TOKEN = ("attn", "strips")
 class Moves(Desk, inherit_bindings=False):
     words = ""
     "What was last looked for in a pane."
+    _pointed = "code"
+    "The pane whose cursor last pointed at a node."
 
     def with_fields(self, text: str, then: Callable[[str], object]) -> None:
         """Fill a command's fields from what is selected; say so where nothing is."""
@@ -63,7 +78,17 @@ class Moves(Desk, inherit_bindings=False):
             listed.node() if isinstance(listed, Rows) else None,
             self.upstream.selected(),
             (self.heat.node, self.heat.command),
+            self._pointed,
         )
+
+    def selected(self) -> str:
+        """The node that the cursor is on, as a command calls it; empty where it is on none."""
+        if self.look is None:
+            return ""
+        try:
+            return self._selection(self.look)["node"]
+        except Unavailable:
+            return ""
 
     def _move(self, by: int) -> None:
         name = "log" if self.log_pane.reading else self.active
@@ -73,12 +98,21 @@ class Moves(Desk, inherit_bindings=False):
             return
         start = pane.top if name == "log" else pane.cursor
         pane.move_to(start + by)
+        if name in NODES:
+            self._pointed = name
         if name == "rank":
             self.owner.looked(self.ranked.head())
+        if name in NODES and self.in_view("inspect"):
+            self.owner.wanted()
 
     def _move_token(self, by: int) -> None:
-        """Move the token cursor, to the first or last token where it is to go further."""
-        last = self.pane(self.active).count() - 1
+        """Move the token cursor, to the first or last token where it is to go further; of a layer, the head."""
+        shown = None if self.look is None else self.look.attention
+        if self.active == "attn" and shown is not None and not shown.causal:
+            to = max(0, min(shown.index + by, shown.heads[1] - 1))
+            self.owner.submit(f"attn L{shown.layer}H{to} --by layer")
+            return
+        last = 0 if self.look is None else len(self.look.tokens.texts) - 1
         at = self.look.tokens.cursor if self.look is not None else 0
         to = max(0, min(at + by, last))
         if abs(by) > 1 and to != at:
@@ -146,20 +180,36 @@ class Moves(Desk, inherit_bindings=False):
 
     def action_next_view(self) -> None:
         """The next thing that the right-hand side can show at this width."""
-        shown = views(self.size.width)
+        shown = views(self.size.width, self.size.height, self.wishes.columns)
         at = shown.index(self.wishes.view) if self.wishes.view in shown else 0
         view = shown[(at + 1) % len(shown)]
-        self.wish(view=view, zoom=None)
+        self.wish(view=view, zoom=None, half=False)
         if self.active != "code":
             self.activate("edits" if view == "lists" else view)
 
     def action_zoom(self) -> None:
-        if not self.close():
+        """Half the screen, then all of it, then as it was."""
+        if self.wishes.zoom is None:
             self.log_pane.reading = self.active == "log"
-            self.wish(zoom=self.active)
+            self.wish(zoom=self.active, half=True)
+        elif self.wishes.half:
+            self.wish(half=False)
+        else:
+            self.close()
 
     def action_unzoom(self) -> None:
-        self.close()
+        """A step back."""
+        if self.wishes.zoom == self.active and not self.wishes.half:
+            self.wish(half=True)
+        else:
+            self.close()
+
+    def action_inspect(self) -> None:
+        """What there is to say about the selected node; once it stands there, the keys go to it."""
+        if self.in_view("inspect"):
+            self.activate("inspect")
+        else:
+            self.bring("inspect")
 
     def action_find_next(self) -> None:
         self.look_for(self.words, 1)

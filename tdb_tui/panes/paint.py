@@ -7,19 +7,19 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
-from tdb_tui.glyphs import to_ascii
 from tdb_tui.palette import PLAIN
+from tdb_tui.panes.drawing import WHOLE, Drawing
 
 Spans = tuple[tuple[str, Style], ...]
 "One row: pieces of text and how each looks."
 
 
-def fit(spans: Iterable[tuple[str, Style]], width: int, ascii_only: bool = False) -> Spans:
+def fit(spans: Iterable[tuple[str, Style]], width: int, drawing: Drawing = WHOLE) -> Spans:
     """Exactly `width` cells: cropped or padded, equal neighbours merged, each piece of a row written once."""
     fitted: list[tuple[str, Style]] = []
     left = width
     for text, style in (*spans, (" " * width, PLAIN)):
-        text = to_ascii(text) if ascii_only else text
+        text, style = drawing.text(text), PLAIN if _unseen(text, style) else drawing.style(style)
         cells = cell_len(text)
         if cells > left:
             text, cells = set_cell_size(text, left), left
@@ -31,6 +31,22 @@ def fit(spans: Iterable[tuple[str, Style]], width: int, ascii_only: bool = False
         else:
             fitted.append((text, style))
     return tuple(fitted)
+
+
+def _unseen(text: str, style: Style) -> bool:
+    """Whether a style changes nothing that is seen: of spaces only their background is."""
+    return text.isspace() and style.bgcolor is None and not style.reverse and not style.underline
+
+
+def merged(spans: Iterable[tuple[str, Style]]) -> Spans:
+    """Equal neighbours as one: each piece costs a terminal two escape sequences."""
+    found: list[tuple[str, Style]] = []
+    for text, style in spans:
+        if found and found[-1][1] == style:
+            found[-1] = (found[-1][0] + text, style)
+        else:
+            found.append((text, style))
+    return tuple(found)
 
 
 def strip(spans: Spans, width: int) -> Strip:

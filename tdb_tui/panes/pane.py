@@ -4,15 +4,19 @@ The terminal library sends whatever is marked dirty, changed or not; so each wid
 compares, and marks no more than the part of a row that differs.
 """
 
+import re
+from typing import ClassVar
+
 from rich.cells import cell_len
 from rich.style import Style
 from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tdb_tui.glyphs import AXIS, JOINT_ABOVE, JOINT_BELOW, RULE
-from tdb_tui.palette import PLAIN, RULE_ACTIVE, RULE_TITLE
+from tdb_tui.glyphs import AXIS, CIRCUIT, JOINT_ABOVE, JOINT_BELOW, MARKED, RULE
+from tdb_tui.palette import MARK, PLAIN, RULE_ACTIVE, RULE_TITLE
 from tdb_tui.palette import RULE as RULE_STYLE
+from tdb_tui.panes.drawing import Drawing
 from tdb_tui.panes.paint import Spans, changed_width, fit, strip
 
 CONTEXT = 2
@@ -22,12 +26,14 @@ CONTEXT = 2
 class Painted(Widget):
     """A widget that is rows of spans."""
 
-    ascii_only = False
+    drawing: ClassVar[Drawing] = Drawing()
     "Set for the whole screen before it is composed."
 
     def __init__(self, name: str) -> None:
         super().__init__(id=name)
         self._painted: dict[int, Spans] = {}
+        self._painted_width = 0
+        "Of the rows that have been painted."
 
     def paint(self, y: int) -> Spans:
         """Row `y`, of any width; it is cut and padded afterwards."""
@@ -35,12 +41,19 @@ class Painted(Widget):
 
     def render_line(self, y: int) -> Strip:
         width = self.size.width
+        if width != self._painted_width:
+            self._painted.clear()
+            self._painted_width = width
         self._painted[y] = self._row(y)
-        return strip(self._painted[y], width)
+        line = strip(self._painted[y], width)
+        return line if self.app.native_ansi_color else line.apply_style(self.rich_style)
 
     def update(self) -> None:
         """Send again what has changed since it was last sent."""
         width, height = self.size
+        if width != self._painted_width:
+            self.refresh()
+            return
         for y in range(height):
             new, old = self._row(y), self._painted.get(y)
             if old is None:
@@ -49,10 +62,10 @@ class Painted(Widget):
                 self.refresh(Region(0, y, changed_width(old, new), 1))
 
     def _row(self, y: int) -> Spans:
-        return fit(self.paint(y), self.size.width, self.ascii_only)
+        return fit(self.paint(y), self.size.width, self.drawing)
 
     def on_resize(self) -> None:
-        self._painted.clear()
+        self.update()
 
     def on_show(self) -> None:
         """What the library kept from when this was last in sight may be old."""
@@ -72,6 +85,8 @@ class Pane(Painted):
         "Columns at which the line between two panes above ends."
         self.active = False
         "Whether keys move about in this pane."
+        self.marked: frozenset[str] = frozenset()
+        "Nodes picked out by hand, as a command calls them."
         self.cursor = 0
         self.top = 0
 
@@ -100,9 +115,19 @@ class Pane(Painted):
     def row(self, at: int, selected: bool) -> Spans:
         return ()
 
+    def sign(self, node: str, circuit: bool = False) -> tuple[str, Style]:
+        """One cell before a node: whether it is marked, else whether the circuit in use has it."""
+        if node in self.marked:
+            return MARKED, MARK
+        return (CIRCUIT, MARK) if circuit else (" ", PLAIN)
+
     def text(self, at: int) -> str:
         """A row as words, for finding and copying."""
         return "".join(text for text, _ in self.row(at, False))
+
+    def cells(self, at: int) -> tuple[str, ...]:
+        """A row as the columns of a table, for copying."""
+        return tuple(re.split(r" {2,}", self.text(at).strip()))
 
     # What they share.
 
@@ -157,8 +182,8 @@ class Pane(Painted):
         self.top = max(0, min(self.top, self.count() - shown))
 
     def on_resize(self) -> None:
-        super().on_resize()
         self.keep_in_sight()
+        super().on_resize()
 
     def find(self, words: str, start: int, step: int) -> int | None:
         """The next row, going round, that has `words` in it; capitals count only where some are typed."""

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from model.components import Component
-from tdb_tui.glyphs import CIRCUIT, CURSOR, DISAGREE, READS, UNKNOWN
-from tdb_tui.palette import DIM, MARK, PLAIN, SELECTED, WARNING
+from tdb_tui.glyphs import CURSOR, DISAGREE, READS, UNKNOWN
+from tdb_tui.palette import DIM, PLAIN, SELECTED, WARNING
 from tdb_tui.panes.listing import bar
 from tdb_tui.panes.paint import Spans, left, right
 from tdb_tui.panes.pane import Pane
@@ -84,7 +84,7 @@ class Ranked(Pane):
         return (
             (CURSOR if selected else " ", SELECTED),
             (right(str(at + 1), digits), DIM),
-            (CIRCUIT if view.circuit[row] else " ", MARK if view.circuit[row] else PLAIN),
+            self.sign(view.node(at), bool(view.circuit[row])),
             (left(view.node(at), name), SELECTED if selected else PLAIN),
             (f" {number(value)}", PLAIN),
             (DISAGREE if view.marked[row] else " ", WARNING if view.marked[row] else PLAIN),
@@ -93,6 +93,14 @@ class Ranked(Pane):
             (right("" if other != other else number(other), measured), PLAIN),
             (f" {left(read, reads)}" if reads else "", DIM),
         )
+
+    def cells(self, at: int) -> tuple[str, ...]:
+        """Rank, node, the measure ranked by, the direct effect, the other measure; empty where one is not known."""
+        view = self.view
+        assert view is not None  # count is 0 without one
+        row = int(view.order[at])
+        values = (view.measure[row], view.direct[row], self._other()[1][row])
+        return (str(at + 1), view.node(at), *("" if value != value else f"{value:.9g}" for value in values))
 
     def _digits(self) -> int:
         return max(len(str(self.top + self.rows_shown)), 2)

@@ -1,4 +1,4 @@
-"""Panes 5, 6, 7 and 9: short tables whose rows are text already."""
+"""Panes 5, 6, 7, 9 and I: short tables whose rows are text already."""
 
 from tdb_tui.glyphs import CURSOR
 from tdb_tui.palette import DIM, PLAIN, SELECTED
@@ -8,7 +8,7 @@ from tdb_tui.views.data import RowsView
 
 
 class Rows(Pane):
-    def __init__(self, name: str, number: int, title: str) -> None:
+    def __init__(self, name: str, number: int | str, title: str) -> None:
         super().__init__(name)
         self.number = number
         self.view = RowsView(title, ())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from textual.events import Key as KeyPressed
 from textual.events import MouseDown
 
-from tdb_tui import keys
+from tdb_tui.keys import LINE_HINTS, Key
 from tdb_tui.panes.arrangement import VIEWS
 from tdb_tui.panes.attention import Attention
 from tdb_tui.panes.command_line import CommandLine
@@ -24,6 +24,10 @@ FRAME = "frame"
 OF_A_FRAME = ("rank", "tree", "strips")
 
 
+MOST_ROWS = 1000
+"Of a pane that are copied as a table."
+
+
 class MainScreen(Moves, inherit_bindings=False):
     question: Callable[[], object] | None = None
     "What a yes to the question in the hint bar does."
@@ -36,11 +40,15 @@ class MainScreen(Moves, inherit_bindings=False):
         if self.question is not None:
             self._answered(yes=event.character in ("y", "Y"))
             return
-        key = keys.BY_KEY.get(event.key) or keys.BY_KEY.get(event.character or "")
-        if key is None:
-            if event.is_printable and event.character is not None:
-                self.open_line(event.character)
-        elif key.opens is not None:
+        key = self.keymap.find(event.key, event.character)
+        if key is not None:
+            await self.act(key)
+        elif event.is_printable and event.character is not None:
+            self.open_line(event.character)
+
+    async def act(self, key: Key) -> None:
+        """Do what a key stands for."""
+        if key.opens is not None:
             self.with_fields(key.opens, self.open_line)
         elif key.command:
             self.with_fields(key.command, self.owner.submit)
@@ -66,7 +74,7 @@ class MainScreen(Moves, inherit_bindings=False):
             self.line.fill(text, cursor)
         self.set_focus(self.line, scroll_visible=False)
         self.hints.always = ()
-        self.hints.show(keys.LINE_HINTS)
+        self.hints.show(LINE_HINTS)
 
     def leave_line(self) -> None:
         self.set_focus(None)
@@ -95,12 +103,14 @@ class MainScreen(Moves, inherit_bindings=False):
             self.read_log(first)
 
     def action_copy(self) -> None:
-        self.with_fields("{node}", self._copied)
+        self.with_fields("{node}", lambda node: self.owner.copy(node, node))
 
-    def _copied(self, text: str) -> None:
-        self.app.copy_to_clipboard(text)
-        self.log_pane.write([f"copied {text}"])
-        self.log_pane.update()
+    def action_copy_table(self) -> None:
+        """The rows of the active pane, their columns parted by tabs."""
+        pane = self.pane("log" if self.log_pane.reading else self.active)
+        rows = ["\t".join(pane.cells(at)) for at in range(min(pane.count(), MOST_ROWS))]
+        more = f", the first of {pane.count():,}" if pane.count() > len(rows) else ""
+        self.owner.copy("\n".join(rows) + "\n", f"{len(rows)} rows of pane {pane.number}{more}")
 
     def action_redraw(self) -> None:
         self.refresh(layout=True)

@@ -2,12 +2,20 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from tdb_tui.views.branches import TreeRow
 from tdb_tui.views.data import AttentionView, ListingRow, Look
 
 MEASURES = ("total", "direct", "measured", "norm", "act")
 "In the order of the `o` key."
+
+
+WEIGHED = ("weights", "values", "effect", "layer")
+"What a map of attention shows, likewise."
+
+NODES = ("code", "rank", "tree", "heat", "attn")
+"Panes that show nodes."
 
 
 class Unavailable(Exception):
@@ -31,6 +39,8 @@ class Selection(Mapping[str, str]):
     "The selected row of the tree."
     cell: tuple[str, str] = ("", "")
     "The selected cell of the sweep: what it edits, and the command that makes the edit."
+    pointed: str = "code"
+    "The pane whose cursor last pointed at a node: what a node is taken from where the active pane has none."
 
     def __getitem__(self, field: str) -> str:
         fields: dict[str, Callable[[], str]] = {
@@ -41,13 +51,17 @@ class Selection(Mapping[str, str]):
             "component": self._component,
             "toggle_stop": self._toggle_stop,
             "toggle_edit": self._toggle_edit,
-            "listed": self._listed,
+            "toggle_freeze": self._toggle_freeze,
+            "nodes": lambda: ",".join(self._chosen(self._node)),
+            "mark": self._mark,
             "enter": self._enter,
             "order": self._order,
             "head_before": lambda: self._head(0, -1),
             "head_after": lambda: self._head(0, 1),
             "layer_below": lambda: self._head(-1, 0),
             "layer_above": lambda: self._head(1, 0),
+            "shown": lambda: self.look.attention.head,
+            "weighing": lambda: "" if self.look.attention.causal else " --by layer",
             "token_left": lambda: self._token(-1),
             "token_right": lambda: self._token(1),
         }
@@ -66,11 +80,15 @@ class Selection(Mapping[str, str]):
 
     def _node(self) -> str:
         """With its position where the ranked components say one."""
-        if self.pane == "rank" and len(self.look.ranked):
+        if self._pointing == "rank" and len(self.look.ranked):
             return self.look.ranked.node(self.ranked)
-        if self.pane == "heat":
+        if self._pointing == "heat":
             return self._cell()
-        return self._branch().node if self.pane == "tree" else self._component()
+        return self._branch().node if self._pointing == "tree" else self._component()
+
+    @property
+    def _pointing(self) -> str:
+        return self.pane if self.pane in NODES else self.pointed
 
     def _placed(self) -> str:
         """With a position in any case, the token cursor's where nothing says another."""
@@ -90,13 +108,14 @@ class Selection(Mapping[str, str]):
         return self.cell[0]
 
     def _component(self) -> str:
-        if self.pane == "heat":
+        pane = self._pointing
+        if pane == "heat":
             return self._cell().partition("@")[0]
-        if self.pane == "rank" and len(self.look.ranked):
+        if pane == "rank" and len(self.look.ranked):
             return self.look.ranked.component(self.ranked)
-        if self.pane == "tree":
+        if pane == "tree":
             return self._branch().component
-        if self.pane == "attn":
+        if pane == "attn":
             return self.look.attention.head
         if self.row is None or not self.row.node:
             raise Unavailable("the selected row is no one component: select another, or a row of pane 2")
@@ -109,19 +128,33 @@ class Selection(Mapping[str, str]):
             return f"clear {self.row.stop[1:]}"
         return f"break {self._line()}"
 
-    def _listed(self) -> str:
-        if self.pane not in ("edits", "stops") or self.listed is None:
-            raise Unavailable("no edit or stop is selected: they are in panes 5 and 6")
-        return self.listed
+    def _mark(self) -> str:
+        """Space: mark a node; in a list, switch its row."""
+        if self.pane not in ("edits", "stops"):
+            return f"mark {self._node()}"
+        if self.listed is None:
+            raise Unavailable("no edit or stop is selected: there are none")
+        return f"toggle {self.listed}"
+
+    def _chosen(self, selected: Callable[[], str]) -> list[str]:
+        """What is marked, else what is selected."""
+        return list(self.look.marks) or [selected()]
 
     def _toggle_edit(self) -> str:
+        return self._toggled("ablate", self.look.edits_of)
+
+    def _toggle_freeze(self) -> str:
+        return self._toggled("freeze", self.look.frozen)
+
+    def _toggled(self, word: str, made: Mapping[str, tuple[int, ...]]) -> str:
+        """A command for what is marked or selected; where it has been given for all of that, what takes it back."""
         if self.pane == "edits" and self.listed is not None:
             return f"delete {self.listed}"
-        component = self._component()
-        numbers = self.look.edits_of.get(component)
-        if numbers:
-            return "delete " + " ".join(f"i{number}" for number in numbers)
-        return f"ablate {component}"
+        nodes = self._chosen(self._component)
+        numbers = [made.get(node.partition("@")[0], ()) for node in nodes]
+        if all(numbers):
+            return "delete " + " ".join(f"i{number}" for number in sorted(set(chain(*numbers))))
+        return f"{word} {','.join(nodes)}"
 
     def _to(self) -> str:
         """`t`: as far as the selected line; from the tree, along the branch."""
@@ -183,8 +216,10 @@ class Selection(Mapping[str, str]):
         return f"trace {node}" if node.partition("@")[0] in ("E", "WTE", "WPE") else ""
 
     def _order(self) -> str:
-        """`o`: the next measure; of a sweep, fractions or what they are of."""
-        heat = self.look.heat
+        """`o`: the next measure; of attention, how it is weighed; of a sweep, fractions or what they are of."""
+        heat, shown = self.look.heat, self.look.attention
+        if self.pane == "attn":
+            return f"attn {shown.head} --by {WEIGHED[(WEIGHED.index(shown.by) + 1) % len(WEIGHED)]}"
         if self.pane == "heat":
             if heat is None:
                 raise Unavailable("there is no sweep: sweep patch resid_pre")

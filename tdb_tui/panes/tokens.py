@@ -78,8 +78,8 @@ class Tokens(Painted):
         self.update()
 
     def on_resize(self) -> None:
-        super().on_resize()
         self._rows = wrapped(self.view.texts, self.size.width)
+        super().on_resize()
 
     def wanted_rows(self, width: int) -> int:
         """How many rows of text the prompt needs at this width, within the limit."""

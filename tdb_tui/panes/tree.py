@@ -62,7 +62,7 @@ class Tree(Pane):
         name = min(cell_len(row.node), room)
         via = f" via {row.via}" if row.via else ""
         return (
-            (CURSOR if selected else " ", SELECTED),
+            (CURSOR, SELECTED) if selected else self.sign(row.node),
             (before, DIM),
             (left(row.node, name), SELECTED if selected else PLAIN),
             (left(via, room - name), DIM),

@@ -51,9 +51,12 @@ def run(words: Sequence[str]) -> int:
         options = taught(options)
     if complaint := options.complaint():
         return fail(complaint, USAGE)
-    if options.tutor and (options.batch or not _has_screen()):
+    batch = options.batch or options.json
+    if not batch and not options.tutor and (options.plain or _is_dumb()):
+        return _plain(options, words, kept)
+    if options.tutor and (batch or not _has_screen()):
         return _lesson(options)
-    if options.batch or options.json or ((options.execute or options.file) and not _has_screen()):
+    if batch or ((options.execute or options.file) and not _has_screen()):
         return _batch(options, words, kept)
     return _screen(options, words, kept) if _has_screen() else _report(options, kept)
 
@@ -105,6 +108,22 @@ def _lesson(options: Options) -> int:
         complain(error)
         return _start_code(error)
     return play_lesson(session)
+
+
+def _plain(options: Options, words: Sequence[str], kept: Kept | None) -> int:
+    from tdb_tui.batch import complain
+    from tdb_tui.files.sourcing import ScriptLine
+    from tdb_tui.plain import run_plain
+
+    try:
+        script = list(_script(words))
+        session, notes = open_session(options, kept)
+    except CommandError as error:
+        complain(error)
+        return _start_code(error)
+    if kept is not None and kept.pending is not None:
+        script.insert(0, ScriptLine(kept.pending, ""))
+    return run_plain(session, notes, script)
 
 
 def _report(options: Options, kept: Kept | None) -> int:
@@ -169,4 +188,9 @@ def _given(words: Sequence[str]) -> "Iterator[ScriptLine]":
 
 def _has_screen() -> bool:
     """Whether a person sits at a terminal that can be drawn on; standard output elsewhere wants text."""
-    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    return sys.stdin.isatty() and sys.stdout.isatty() and not _is_dumb()
+
+
+def _is_dumb() -> bool:
+    """Whether a person sits at a terminal that knows nothing but lines."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") == "dumb"

@@ -1,46 +1,52 @@
-"""Snapshot -> a head's attention map, read at the token cursor."""
+"""Snapshot -> a head's attention map, or a layer's heads, read at the token cursor."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from model.components import Component
-from tdb_tui.formats import probability
+from model.components import Component, Kind
+from model.nodes import Floats
+from tdb_tui.formats import probability, signed
 from tdb_tui.session import Snapshot
+from tdb_tui.state import Weighed
+from tdb_tui.tables.attention import weighed
 from tdb_tui.views.data import AttentionView
 
 MOST = 3
 
 
 def attention(snapshot: Snapshot, head: Component) -> AttentionView:
-    pattern, pos = snapshot.now.pattern(head), snapshot.state.pos
-    texts = tuple(snapshot.tokenizer.display(token) for token in snapshot.state.inputs.prompt.tokens)
+    by, pos = snapshot.state.weighed, snapshot.state.pos
+    labels = tuple(snapshot.tokenizer.display(token) for token in snapshot.state.inputs.prompt.tokens)
     config = snapshot.info.config
-    heads = config.n_layer, config.n_head
+    if by is Weighed.LAYER:
+        heads = [Component(Kind.HEAD, head.layer, index) for index in range(config.n_head)]
+        values = np.stack([snapshot.now.pattern(each)[pos] for each in heads])
+        rows, row = tuple(f"H{index}" for index in range(config.n_head)), head.index or 0
+    else:
+        values = weighed(snapshot, head, by)
+        rows, row = labels, pos
+    scale = 1.0 if by in (Weighed.WEIGHTS, Weighed.LAYER) else float(np.abs(values).max(initial=0.0))
     return AttentionView(
         layer=head.layer,
         index=head.index or 0,
-        heads=heads,
-        pattern=pattern,
-        levels=levels(pattern),
-        peak=int(pattern[pos].argmax()),
-        labels=texts,
+        heads=(config.n_layer, config.n_head),
+        by=by.value,
+        values=values,
+        scale=scale,
+        labels=labels,
+        rows=rows,
+        row=row,
         query=pos,
-        summary=_summary(pattern[pos], texts),
+        summary=_summary(values[row], labels, by),
     )
 
 
-def levels(pattern: NDArray[np.float64]) -> NDArray[np.int8]:
-    """Weights in five steps from 0 (below 0.05) to 4, -1 for keys after their query: [query, key]."""
-    steps = np.where(pattern < 0.05, 0, np.minimum(1 + (pattern * 4).astype(int), 4))
-    return np.where(np.tri(len(pattern), dtype=bool), steps, -1).astype(np.int8)
-
-
-def _summary(weights: NDArray[np.float64], texts: tuple[str, ...]) -> str:
+def _summary(values: Floats, texts: tuple[str, ...], by: Weighed) -> str:
     """The keys read most: `Mary .62 · ⊢ .11`."""
-    best = np.argsort(-weights, kind="stable")[:MOST]
+    best = np.argsort(-np.abs(values), kind="stable")[:MOST]
+    write = signed if by in (Weighed.VALUES, Weighed.EFFECT) else probability
     parts = [
-        f"{texts[key].strip() or texts[key]} {probability(float(weights[key]))}"
+        f"{texts[key].strip() or texts[key]} {write(float(values[key]))}"
         for key in best
-        if weights[key] >= 0.01
+        if abs(values[key]) >= 0.01
     ]
     return " · ".join(parts)

@@ -147,18 +147,31 @@ class AttentionView:
     index: int
     heads: tuple[int, int]
     "Layers of the model, and heads of a layer."
-    pattern: Floats
-    "[query, key]"
-    levels: NDArray[np.int8]
-    "Place of each weight among the shades, -1 for keys after their query: [query, key]."
-    peak: int
-    "The key that the query at the token cursor reads most."
+    by: str
+    "`weights`, `values`, `effect`, or `layer` for every head of it."
+    values: Floats
+    "A row a query, of a layer a row a head: [row, key]."
+    scale: float
+    "The value that is drawn as full."
     labels: tuple[str, ...]
     "Token texts, one a position."
+    rows: tuple[str, ...]
+    "What each row is."
+    row: int
+    "Of the token cursor, or of the head shown."
     query: int
     "The token cursor."
     summary: str = ""
     "The keys read most: `Mary .62 · ⊢ .11`."
+
+    @property
+    def causal(self) -> bool:
+        """Whether row n has n + 1 keys; a row of a layer has those of the token cursor."""
+        return self.by != "layer"
+
+    @property
+    def signed(self) -> bool:
+        return self.by == "effect"
 
     @property
     def head(self) -> str:
@@ -233,7 +246,13 @@ class Look:
     "Likewise."
     heat: HeatView | None = None
     "The last sweep."
+    inspect: RowsView | None = None
+    "The selected node; None where it has not been computed, for nobody sees it."
     edits_of: dict[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
-    "Component -> numbers of the edits on it."
+    "Component -> numbers of the edits that change it."
+    frozen: dict[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    "Component -> numbers of the edits that hold it as it was."
+    marks: tuple[str, ...] = ()
+    "Nodes picked out by hand, in the order in which they were."
     unsaved: bool = False
     "Whether quitting now would lose something."

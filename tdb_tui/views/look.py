@@ -8,8 +8,9 @@ from tdb_tui.session import Snapshot
 from tdb_tui.views import rows
 from tdb_tui.views.attention import attention
 from tdb_tui.views.branches import TreeView
-from tdb_tui.views.data import Look, RankedView, StripsView
+from tdb_tui.views.data import AttentionView, Look, RankedView, RowsView, StripsView
 from tdb_tui.views.heat import HeatView
+from tdb_tui.views.inspect import inspect
 from tdb_tui.views.listing import listing
 from tdb_tui.views.ranked import ranked
 from tdb_tui.views.strips import token_effects
@@ -32,15 +33,22 @@ class Looker:
         self._strips: StripsView | None = None
         self._heat_key: object = None
         self._heat: HeatView | None = None
+        self._map_key: object = None
+        self._map: AttentionView | None = None
+        self._inspect_key: object = None
+        self._inspect: RowsView | None = None
 
     def look(
         self,
         snapshot: Snapshot,
         head: Component | None = None,
         panes: Collection[str] = (),
+        node: str = "",
         unsaved: bool = False,
     ) -> Look:
         """`head` is the one under the cursor of the ranked components; None shows the session's own.
+
+        `node` is what the cursor is on, for the pane that tells about it.
 
         The tree and the strips are computed where they are among the `panes`, and given where they are known.
         """
@@ -53,13 +61,16 @@ class Looker:
             tree=self._upstream(snapshot, "tree" in panes),
             strips=self._sums(snapshot, "strips" in panes),
             heat=self.heat(snapshot),
-            attention=attention(snapshot, shown),
+            inspect=self._inspected(snapshot, node) if "inspect" in panes else None,
+            attention=self._attention(snapshot, shown),
             trajectory=trajectory(snapshot),
             edits=rows.edits(snapshot),
             stops=rows.stops(snapshot),
             displays=rows.displays(snapshot),
             tops=rows.tops(snapshot),
-            edits_of=rows.edits_of(snapshot),
+            edits_of=rows.edits_of(snapshot, frozen=False),
+            frozen=rows.edits_of(snapshot, frozen=True),
+            marks=snapshot.state.marked,
             unsaved=unsaved,
         )
 
@@ -71,12 +82,25 @@ class Looker:
             self._key, self._ranked = key, ranked(snapshot)
         return self._ranked
 
+    def _attention(self, snapshot: Snapshot, head: Component) -> AttentionView:
+        key = snapshot.asked, snapshot.state.weighed, snapshot.state.pos, head
+        if self._map is None or key != self._map_key:
+            self._map_key, self._map = key, attention(snapshot, head)
+        return self._map
+
     def heat(self, snapshot: Snapshot) -> HeatView | None:
         """The last sweep; the same view again where it is the same."""
         key = snapshot.sweep, snapshot.state.inputs
         if key != self._heat_key:
             self._heat_key, self._heat = key, sweep(snapshot)
         return self._heat
+
+    def _inspected(self, snapshot: Snapshot, node: str) -> RowsView:
+        state = snapshot.state
+        key = snapshot.asked, state.inputs, state.pos, state.circuits, state.marks, node
+        if self._inspect is None or key != self._inspect_key:
+            self._inspect_key, self._inspect = key, inspect(snapshot, node)
+        return self._inspect
 
     def _upstream(self, snapshot: Snapshot, wanted: bool) -> TreeView | None:
         key = snapshot.asked, snapshot.state.tree, snapshot.state.frame

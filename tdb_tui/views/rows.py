@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from model.edits.interventions import flat
+from model.edits.interventions import Freeze, flat
 from model.tokenizer import printable
 from tdb_tui import lines
 from tdb_tui.edits.stack import Worth, worths
@@ -37,11 +37,13 @@ def _edit(edit: Edit, worth: Worth) -> str:
     return f"i{edit.number} * {''.join(shown)}{name}{edit.text}"
 
 
-def edits_of(snapshot: Snapshot) -> dict[str, tuple[int, ...]]:
-    """Component -> the edits that change it everywhere it is, so that one key can take them away again."""
+def edits_of(snapshot: Snapshot, frozen: bool) -> dict[str, tuple[int, ...]]:
+    """Component -> the edits that change it, or those that freeze it, so that one key can take them away again."""
     found: dict[str, tuple[int, ...]] = {}
     for edit in snapshot.state.inputs.edits:
-        for part in {change.component for change in flat(edit.changes)}:
+        for part in {
+            change.component for change in flat(edit.changes) if isinstance(change, Freeze) is frozen
+        }:
             found[str(part)] = (*found.get(str(part), ()), edit.number)
     return found
 

@@ -98,9 +98,11 @@ def test_every_key_that_is_no_command_has_its_action() -> None:
 
 
 def test_no_key_stands_twice_in_the_table() -> None:
-    from tdb_tui.keys import BY_KEY, KEYS
+    from tdb_tui.keymap import Keymap
+    from tdb_tui.keys import KEYS
 
-    assert len(BY_KEY) == sum(len(key.keys) for key in KEYS)
+    assert len(Keymap().by_key) == sum(len(key.keys) for key in KEYS)
+    assert len(Keymap().by_id) == len(KEYS)
 
 
 def test_selecting_a_head_shows_its_attention_at_once() -> None:
@@ -186,10 +188,10 @@ def test_a_failed_line_stays_with_the_cursor_on_the_bad_word() -> None:
 
 def test_a_letter_without_a_meaning_begins_a_command() -> None:
     async def body(app: TdbApp, pilot: Pilot[int]) -> None:
-        await pilot.press("f", "e", "e", "d", "s")
-        assert app.main.line.value == "feeds"
+        await pilot.press("e", "c", "h", "o")
+        assert app.main.line.value == "echo"
         await press(app, pilot, "enter")
-        assert "(tdb) feeds" in log(app)
+        assert "(tdb) echo" in log(app)
 
     play(body)
 

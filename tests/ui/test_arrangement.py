@@ -10,7 +10,9 @@ from tdb_tui.panes.arrangement import LEAST_HEIGHT, LEAST_WIDTH, VIEWS, Wishes, 
 wishes = st.builds(
     Wishes,
     view=st.sampled_from(VIEWS),
-    zoom=st.sampled_from([None, "log", "code"]),
+    zoom=st.sampled_from([None, "log", "code", "rank", "attn"]),
+    half=st.booleans(),
+    columns=st.integers(1, 3),
     token_rows=st.integers(1, 4),
 )
 

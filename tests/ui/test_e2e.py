@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -50,6 +51,7 @@ class Terminal:
     """A tmux server of its own, with one shell in it."""
 
     def __init__(self, home: Path, width: int, height: int) -> None:
+        self._home = home
         self._socket = f"tdb-{os.getpid()}-{time.monotonic_ns()}"
         environment = {**os.environ, "LC_ALL": "C.UTF-8", "PS1": "$ ", "PYTHONPATH": str(ROOT)}
         shell = ["bash", "--norc", "--noprofile"]
@@ -66,8 +68,23 @@ class Terminal:
     def type(self, text: str) -> None:
         self._tmux("send-keys", "-l", text)
 
-    def screen(self) -> str:
-        return self._tmux("capture-pane", "-p")
+    def screen(self, escapes: bool = False) -> str:
+        return self._tmux("capture-pane", "-p", *(["-e"] if escapes else []))
+
+    def record(self) -> None:
+        """Keep what programs write from now on."""
+        self._tmux("pipe-pane", "-o", f"cat >> {shlex.quote(str(self._home / 'written'))}")
+
+    def recorded(self) -> str:
+        return (self._home / "written").read_bytes().decode("utf-8", "replace")
+
+    def counted(self, quiet: float = 0.3) -> int:
+        """Bytes recorded, once none come for a while."""
+        path, last = self._home / "written", -1
+        while (now := path.stat().st_size if path.exists() else 0) != last:
+            last = now
+            time.sleep(quiet)
+        return now
 
     def wait(self, *needles: str, seconds: float = 30) -> str:
         """The screen, once all of these are on it."""
@@ -186,3 +203,153 @@ def test_a_model_that_is_not_there_is_one_sentence(terminal: Terminal, directory
     shown = terminal.wait("left with 3", "***")
     assert "*** no directory" in shown
     assert "Traceback" not in shown
+
+
+def colours(shown: str) -> set[str]:
+    """Kinds of colour among escape sequences, `38;5` and such; what is bold or reversed is no colour."""
+    kinds: set[str] = set()
+    for codes in re.findall(r"\x1b\[([0-9;]*)m", shown):
+        kinds |= {"truecolor"} if re.search(r"[34]8;2;", codes) else set()
+        kinds |= {"256"} if re.search(r"[34]8;5;", codes) else set()
+        codes = re.sub(r"[34]8;5;\d+", "", codes)
+        kinds |= {"16"} if re.search(r"(^|;)(3[0-7]|9[0-7]|4[0-7]|10[0-7])(;|$)", codes) else set()
+    return kinds
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "allowed"),
+    [
+        ("", "", {"256"}),
+        ("", "--color 256", {"256"}),
+        ("", "--color 16", {"16"}),
+        ("", "--color none", set[str]()),
+        ("NO_COLOR=1", "", set[str]()),
+        ("TERM=linux", "", {"16"}),
+    ],
+)
+def test_a_terminal_is_sent_the_colours_it_has(
+    terminal: Terminal, directory: Path, before: str, after: str, allowed: set[str]
+) -> None:
+    run(terminal, directory, before, after)
+    terminal.wait("0 -> E", "idle")
+    terminal.keys("x", "v")
+    terminal.wait("3 attention", "1 iv")
+    assert colours(terminal.screen(escapes=True)) <= allowed
+    if allowed:
+        assert colours(terminal.screen(escapes=True)), "there is colour"
+    if "linux" in before:
+        assert terminal.screen().isascii()
+
+
+def test_an_old_locale_gets_ascii(terminal: Terminal, directory: Path) -> None:
+    run(terminal, directory, "LC_ALL=C LANG=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0")
+    assert terminal.wait("0 -> E", "idle").isascii()
+
+
+def test_a_dumb_terminal_gets_lines_at_a_prompt_and_ctrl_c_and_ctrl_d_do_there_what_they_do_in_pdb(
+    terminal: Terminal, directory: Path
+) -> None:
+    run(terminal, directory, "TERM=dumb")
+    terminal.wait("h lists commands, q quits", "(tdb)")
+    terminal.type("n")
+    terminal.keys("Enter")
+    terminal.wait("> A0 attn @END")
+    terminal.type("some words")
+    terminal.keys("C-c")
+    terminal.wait("q quits)")
+    terminal.type("abl")
+    terminal.keys("Tab")
+    terminal.wait("(tdb) ablate")
+    terminal.keys("C-u")
+    terminal.keys("C-d")
+    terminal.wait("left with 0")
+
+
+def test_a_storm_of_resizes_ends_with_the_layout_of_the_last(terminal: Terminal, directory: Path) -> None:
+    run(terminal, directory)
+    terminal.wait("0 -> E", "idle")
+    terminal.keys("n", "n", "2", "j", "j")
+    for step in range(30):
+        terminal.resize(60 + 5 * step, 16 + step)
+    terminal.resize(40, 10)
+    terminal.wait("terminal too small", "needed  60 x 16")
+    terminal.resize(200, 50)
+    terminal.wait("I inspect", "9 next tokens", "2 -> M0")
+    terminal.resize(80, 24)
+    shown = terminal.wait("2 -> M0", "2 ranked", "? keys")
+    assert any("> 3 L" in row or "> 3 M" in row for row in shown.splitlines()), "the cursor stayed"
+    terminal.keys("q")
+    terminal.wait("left with 0")
+
+
+def test_a_terminal_too_small_takes_commands_and_q(terminal: Terminal, directory: Path) -> None:
+    terminal.resize(40, 10)
+    run(terminal, directory)
+    terminal.wait("terminal too small", "now     40 x 10")
+    terminal.type(":next")
+    terminal.wait("(tdb) next")
+    terminal.keys("Enter")
+    terminal.resize(80, 24)
+    terminal.wait("1 -> A0")
+    terminal.resize(40, 10)
+    terminal.wait("too small")
+    terminal.keys("q")
+    terminal.wait("left with 0")
+
+
+def test_a_held_key_is_not_lost(terminal: Terminal, directory: Path) -> None:
+    run(terminal, directory)
+    terminal.wait("0 -> E", "idle")
+    terminal.keys(*["n"] * 12)
+    terminal.wait("12 -> M5")
+
+
+def test_a_redirected_output_gets_the_report_and_nothing_is_drawn(
+    terminal: Terminal, directory: Path, tmp_path: Path
+) -> None:
+    run(terminal, directory, "", "> answer.txt")
+    terminal.wait("left with 0")
+    assert "\x1b" not in (answer := (tmp_path / "answer.txt").read_text(encoding="utf-8"))
+    assert "ranked components" in answer
+
+
+@pytest.mark.parametrize(("before", "mouse"), [("", True), ("SSH_CONNECTION='a 1 b 22'", False)])
+def test_over_ssh_the_mouse_is_left_to_the_terminal(
+    terminal: Terminal, directory: Path, before: str, mouse: bool
+) -> None:
+    terminal.record()
+    run(terminal, directory, before)
+    terminal.wait("0 -> E", "idle")
+    assert ("\x1b[?1003h" in terminal.recorded()) is mouse
+
+
+def test_bytes_of_a_step_and_a_letter_in_a_terminal_of_256_colours(
+    terminal: Terminal, directory: Path
+) -> None:
+    """What the program writes to the terminal, counted where tmux reads it."""
+    terminal.record()
+    run(terminal, directory)
+    terminal.wait("0 -> E", "idle")
+    sent: dict[str, int] = {}
+    for name, keys, needle in (
+        ("step", "n", "1 -> A0"),
+        ("another step", "n", "2 -> M0"),
+        ("line", ":", "run"),
+    ):
+        before = terminal.counted()
+        terminal.type(keys)
+        terminal.wait(needle)
+        sent[name] = terminal.counted() - before
+    for letter in "abla":
+        before = terminal.counted()
+        terminal.type(letter)
+        time.sleep(0.3)
+        sent[letter] = terminal.counted() - before
+    before = terminal.counted()
+    time.sleep(2)
+    sent["idle"] = terminal.counted() - before
+    print(sent)
+    assert max(sent["step"], sent["another step"]) <= 8_000
+    assert sent["line"] <= 3_000
+    assert all(0 < sent[letter] <= 300 for letter in "abla")
+    assert sent["idle"] == 0

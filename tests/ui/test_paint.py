@@ -8,6 +8,7 @@ from rich.cells import cell_len
 from rich.style import Style
 
 from tdb_tui.glyphs import SHADES, shade, to_ascii
+from tdb_tui.panes.drawing import Drawing
 from tdb_tui.panes.log import folded
 from tdb_tui.panes.paint import changed_width, fit, left, right, strip
 
@@ -20,7 +21,7 @@ spans = st.lists(st.tuples(texts, styles), max_size=6)
 def test_a_row_is_exactly_as_wide_as_asked_and_every_piece_has_a_style(
     row: list[tuple[str, Style]], width: int, ascii_only: bool
 ) -> None:
-    fitted = fit(row, width, ascii_only)
+    fitted = fit(row, width, Drawing(ascii_only))
     painted = strip(fitted, width)
     assert painted.cell_length == width == sum(cell_len(text) for text, _ in fitted)
     assert all(segment.style is not None for segment in painted)

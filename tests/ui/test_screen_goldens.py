@@ -9,7 +9,8 @@ from textual.pilot import Pilot
 
 from tdb_tui.app import TdbApp
 from tdb_tui.panes.arrangement import VIEWS
-from tests.ui.screens import make_app, play, press, screen, type_line
+from tests.ui.screens import make_app, play, press, rows, screen, type_line
+from tests.ui.test_budgets import CountingDriver, count
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "ui"
 
@@ -88,3 +89,82 @@ def test_the_key_menu_is_as_recorded() -> None:
         compare("menu-80x24", app)
 
     play(body)
+
+
+MODES = {"truecolor": "truecolor", "256": "256", "16": "standard", "none": "auto"}
+"What a terminal shows, and what the library calls it."
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_a_terminal_is_sent_is_as_recorded_for_each_kind_of_colour(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every byte of the screen drawn anew, `␛` for escape, a row a line."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if mode == "none":
+        monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr("textual.app.constants.COLOR_SYSTEM", MODES[mode])
+
+    async def drawn(app: TdbApp, pilot: Pilot[int]) -> None:
+        await press(app, pilot, "n", "2", "j", "space", "v", "D")
+        CountingDriver.written.clear()
+        app.main.refresh()
+        await pilot.pause()
+        await pilot.pause()
+
+    count((), drawn, size=(80, 24))
+    sent = "".join(CountingDriver.written).replace("\x1b", "␛")
+    rows = re.sub(r"(␛\[\d+;1H)", r"\n\1", sent)
+    path = GOLDEN / f"colors-{mode}-80x24.txt"
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(rows, encoding="utf-8")
+    assert rows == path.read_text(encoding="utf-8")
+    kinds = {
+        "truecolor": "38;5;" in rows,
+        "256": "38;5;" in rows,
+        "16": re.search(r"[\[;](3[0-7]|9[0-7])[;m]", rows),
+    }
+    assert bool(kinds.get(mode)) is (mode != "none")
+    assert "48;2;" not in rows
+
+
+FOCUS = {
+    "code": ("1",),
+    "rank": ("2",),
+    "attn": ("3",),
+    "tree": ("0",),
+    "strips": ("T",),
+    "heat": ("H",),
+    "edits": ("5",),
+    "next": ("9",),
+    "inspect": ("i", "i"),
+    "log": ("4",),
+    "line": ("colon", "a"),
+    "menu": ("question_mark",),
+}
+"What has the keys, and the keys that give them to it."
+
+
+def test_what_has_the_keys_is_marked_and_nothing_else_is() -> None:
+    """One title in reverse, the hint bar its own; the command line has the cursor and no pane a mark."""
+    shown: list[str] = []
+
+    async def body(app: TdbApp, pilot: Pilot[int]) -> None:
+        for name, keys in FOCUS.items():
+            await press(app, pilot, *keys)
+            await pilot.pause()
+            strips = app.screen._compositor.render_strips()
+            marked = [
+                segment.text.strip()
+                for strip in strips
+                for segment in strip
+                if segment.style and segment.style.reverse
+            ]
+            shown.append(f"{name}: {marked} {rows(app)[-1]}")
+            await press(app, pilot, "escape")
+
+    play(body)
+    path, text = GOLDEN / "focus-80x24.txt", "\n".join(shown) + "\n"
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8")

@@ -35,8 +35,8 @@ def _without_first(session: Session) -> Inputs:
 def test_space_means_nothing_where_no_edit_or_stop_is() -> None:
     async def body(app: TdbApp, pilot: Pilot[int]) -> None:
         assert app.session is not None
-        await press(app, pilot, "1", "space")
-        assert "*** no edit or stop is selected: they are in panes 5 and 6" in log(app)
+        await press(app, pilot, "5", "space")
+        assert "*** no edit or stop is selected: there are none" in log(app)
         await type_line(app, pilot, "b A2")
         await press(app, pilot, "6", "space")
         assert [stop.enabled for stop in app.session.state.stops] == [False]

@@ -131,7 +131,7 @@ def test_views_are_gone_through_at_every_width() -> None:
         assert any("0 upstream" in row for row in rows(app))
         await pilot.resize_terminal(200, 50)
         await pilot.pause(0.1)
-        assert any("2 ranked" in row and "0 upstream" in row and "9 next" in row for row in rows(app))
+        assert any("2 ranked" in row and "0 upstream" in row and "I inspect" in row for row in rows(app))
         await press(app, pilot, "v")
         assert any("2 ranked" in row and "T sums" in row for row in rows(app))
 

@@ -8,7 +8,6 @@ import pytest
 from model.components import Kind
 from tdb_tui.commands import execute
 from tdb_tui.formats import node_label, token_label
-from tdb_tui.glyphs import SHADES, shade
 from tdb_tui.session import Session
 from tdb_tui.views.attention import attention
 from tdb_tui.views.candidates import candidates
@@ -84,10 +83,8 @@ def test_shades_are_the_shown_heads_attention_from_the_token_cursor(debugged: Se
     assert view.cursor == snapshot.state.pos
     shown = attention(snapshot, head)
     assert shown.head == str(head)
-    np.testing.assert_array_equal(shown.pattern, snapshot.now.pattern(head))
-    for query, key in np.ndindex(shown.pattern.shape):
-        level = shown.levels[query, key]
-        assert level == -1 if key > query else SHADES[level] == shade(float(shown.pattern[query, key]))
+    np.testing.assert_array_equal(shown.values, snapshot.now.pattern(head))
+    assert (shown.row, shown.scale, shown.rows) == (snapshot.state.pos, 1.0, shown.labels)
 
 
 def test_edits_show_beside_what_was_without_them(debugged: Session) -> None:
