@@ -35,7 +35,7 @@ SETS = ("prompts", "over")
 "Tried on a set of their own, in tests/test_prompt_sets.py."
 TURNED = ("whynot",)
 "Tried where the answer can be turned over, in tests/test_whynot.py."
-STORED = ("examples", "find")
+STORED = ("examples", "find", "explain")
 "Tried on a store of their own, in tests/test_exampling.py."
 MOVING = ("step", "return", "until", "continue", "jump", "rn", "rs", "rc")
 ROW = {

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tdb_tui.contract import RESULTS
 from tdb_tui.engine import Engine, load_engine
 from tdb_tui.machine.models import find_model
 from tdb_tui.session import Session
@@ -32,6 +33,10 @@ def session(engine: Engine, tmp_path: Path) -> Iterator[Session]:
 
 def rows(session: Session, line: str) -> list[dict[str, Any]]:
     return do(session, line).result["rows"]
+
+
+def test_the_answer_holds_the_keys_of_the_contract(session: Session) -> None:
+    assert set(do(session, "explain N0.1").result) == set(RESULTS["explain"])
 
 
 def test_what_was_not_explained_is_explained_from_its_examples(session: Session) -> None:

@@ -96,8 +96,6 @@ MODULES = (
     estimating,
     exampling,
     explaining,
-    exampling,
-    explaining,
     repairing,
     roles,
     verifying,
