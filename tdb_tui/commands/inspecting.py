@@ -69,7 +69,7 @@ def list_(session: Session, call: Call) -> Reply:
     else:
         first, last = _around(min(place.line, count - 1), count)
     session.listed = place, min(last + 1, count)
-    more = None if last + 1 >= count else f"list {last + 1},{last + LISTED}"
+    more = "list" if last + 1 >= count else f"list {last + 1},{last + LISTED}"
     return replace(_listing(session.snapshot, first, last), more=more)
 
 

@@ -33,6 +33,10 @@ class Item:
     command: str = ""
     "The text to put into the command line, for a command."
 
+    def named(self, words: Sequence[str]) -> bool:
+        """Whether it is the command that the first of some words begins: that one comes first."""
+        return bool(words) and self.command.startswith(words[0])
+
     @property
     def text(self) -> str:
         if not (self.key or self.command):
@@ -92,7 +96,8 @@ class Menu(ModalScreen[Item | None]):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         words = event.value.lower().split()
-        self._found = tuple(item for item in self._items if all(word in item.text.lower() for word in words))
+        found = [item for item in self._items if all(word in item.text.lower() for word in words)]
+        self._found = tuple(sorted(found, key=lambda item: not item.named(words)))
         options = self.query_one(OptionList)
         options.set_options(self._options())
         options.highlighted = 0 if self._found else None
