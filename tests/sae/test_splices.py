@@ -27,7 +27,7 @@ from model.effects.writes import effects_of, write_of
 from model.frames import frame_target
 from model.gpt2 import GPT2
 from model.latent_frames import positions_read, pre_activation, stream_at
-from model.latents import active, beside, error, latent_value, matrix_out
+from model.latents import active, beside, error, latent_value, matrix_out, token_attribution
 from model.measured.replay import measure
 from model.measured.scorers import metric_scorer, target_scorer, unchanged
 from model.nodes import NodeTable, joined
@@ -361,3 +361,34 @@ def test_parts_that_are_not_loaded_are_named(tiny: GPT2) -> None:
         ):
             with pytest.raises(ValueError, match=complaint.replace(".", r"\.")):
                 ask()
+
+
+@pytest.mark.parametrize("letter", ["a", "z"])
+@pytest.mark.parametrize("normalization", [Normalization.NONE, Normalization.LAYER_NORM])
+@pytest.mark.parametrize("name", NONLINEARITIES)
+def test_F_what_came_from_each_token_and_the_constants_are_the_pre_activation(
+    tiny: GPT2, letter: str, name: str, normalization: Normalization
+) -> None:
+    at = PLACES[letter]
+    found = loaded(letter, nonlinearity=NONLINEARITIES[name], normalization=normalization)
+    trace = record(tiny, TOKENS, (), Sources(dictionaries=found))
+    node, dictionary = Node(strongest(trace, at), END), found[at]
+    assert isinstance(dictionary, Autoencoder)
+    index, x = node.component.index or 0, recorded_at(trace, at)[END]
+    direction = dictionary.direction(x, index)
+    # what is there without any token: the output's bias through the direction, and the encoder's own constants
+    constants = dictionary.b_enc[index] - dictionary.b_dec @ dictionary.w_enc[:, index]
+    if letter == "a":
+        constants = constants + trace[Site.ATTN_BIAS, 1][END] @ direction
+    total = token_attribution(tiny, trace, node).sum() + constants
+    torch.testing.assert_close(total, dictionary.pre_activations(x)[index], rtol=1e-9, atol=1e-9)
+
+
+def test_F_an_inactive_latent_came_from_nowhere(tiny: GPT2) -> None:
+    at = PLACES["a"]
+    trace = record(tiny, TOKENS, (), Sources(dictionaries=loaded("a")))
+    there = set(active(trace, at, [END]).index.tolist())
+    asleep = Component(Kind.LATENT, 1, next(i for i in range(64) if i not in there), "a")
+    assert not token_attribution(tiny, trace, Node(asleep, END)).any()
+    with pytest.raises(ValueError, match="reads no attention"):
+        token_attribution(tiny, trace, Node(replace(asleep, site="m"), END))
