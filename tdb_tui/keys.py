@@ -114,6 +114,15 @@ KEYS: tuple[Key, ...] = (
         group=CHANGE,
     ),
     Key(
+        "explain",
+        ("e",),
+        "e",
+        "what the selected component does, in words",
+        "explain {component}",
+        hint="explain",
+        group=SEE,
+    ),
+    Key(
         "inspect",
         ("i",),
         "i",

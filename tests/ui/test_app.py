@@ -188,10 +188,10 @@ def test_a_failed_line_stays_with_the_cursor_on_the_bad_word() -> None:
 
 def test_a_letter_without_a_meaning_begins_a_command() -> None:
     async def body(app: TdbApp, pilot: Pilot[int]) -> None:
-        await pilot.press("e", "c", "h", "o")
-        assert app.main.line.value == "echo"
+        await pilot.press("W", "h", "y")
+        assert app.main.line.value == "Why"
         await press(app, pilot, "enter")
-        assert "(tdb) echo" in log(app)
+        assert "(tdb) Why" in log(app)
 
     play(body)
 
