@@ -84,14 +84,17 @@ def evaluate(
     batches: Iterable[Tensor],
     means: Mapping[Where, Tensor],
     skip: int = 0,
+    rerun: int | None = None,
 ) -> Iterator[tuple[Report, ...]]:
     """Reports on the batches so far, after each: batches of tokens [batch, pos].
 
     `means` are those of `mean_activations`.  Positions before `skip` are left as they are and are not counted.
+    With `rerun`, the model is run on what is put out, and on ablations, for the first so many batches alone.
     """
     tallies = [_Tally(dictionary, nearest(dictionary.w_dec)) for dictionary in dictionaries]
-    for tokens in batches:
-        _add_batch(model, tallies, tokens.to(model.wte.weight.device), means, skip)
+    for number, tokens in enumerate(batches):
+        again = rerun is None or number < rerun
+        _add_batch(model, tallies, tokens.to(model.wte.weight.device), means if again else None, skip)
         yield tuple(_report(tally) for tally in tallies)
 
 
@@ -143,16 +146,18 @@ class _Tally:
 
 @torch.no_grad()
 def _add_batch(
-    model: GPT2, tallies: Sequence[_Tally], tokens: Tensor, means: Mapping[Where, Tensor], skip: int
+    model: GPT2, tallies: Sequence[_Tally], tokens: Tensor, means: Mapping[Where, Tensor] | None, skip: int
 ) -> None:
     places = {place for tally in tallies for place in (tally.dictionary.reads, tally.dictionary.writes)}
     kept, resid = _clean_pass(model, tokens, places)
-    clean = model.unembed(model.final_norm(resid))
+    clean = None if means is None else model.unembed(model.final_norm(resid))
     for tally in tallies:
         dictionary = tally.dictionary
         put_out, latents = dictionary.forward(kept[dictionary.reads])
         target = kept[dictionary.writes]
         _count(tally, put_out[:, skip:], latents[:, skip:], target[:, skip:])
+        if means is None or clean is None:
+            continue
         tally.predictions += tokens[:, skip:-1].numel()
         tally.add("clean ce", _cross_entropy(clean, tokens, skip))
         mean = means[dictionary.writes].expand_as(target)

@@ -19,7 +19,7 @@ from model.edits.interventions import Change, ChangeError, Sources
 from model.gpt2 import GPT2, Config
 from model.metrics import Metric, Quantity
 from model.sampling import Step
-from model.sites import Site
+from model.sites import Site, Where
 from model.tokenizer import Tokenizer, load_tokenizer
 from model.trace import Trace, metric_value, record, reference, shared_layers
 from model.weights import load_model, model_hash
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from explanations.collation.collecting import Collector
     from explanations.collation.groups import Group
     from explanations.collation.plans import Plan
+    from model.corpus import Corpus
+    from sae.activations import Source
+    from sae.autoencoder import Autoencoder
+    from sae.evaluation import Report
 
 CACHE_BYTES = 1 << 30
 "Two runs of GPT-2 small at 512 tokens: with edits and without."
@@ -163,6 +167,21 @@ class Engine:
         from explanations.collation.collecting import Collector
 
         return Collector(self._model, groups(self._model), plan, self.tokenizer.eos)
+
+    def activations(self, corpus: "Corpus", places: Sequence[Where], **how: int) -> "Source":
+        """What dictionaries are trained on: this model's activations on a corpus, `how` as `Source` takes it."""
+        from sae.activations import Source
+
+        return Source(self._model, corpus, tuple(places), **how)
+
+    def judge(
+        self, dictionaries: "Sequence[Autoencoder]", batches: Callable[[], Iterator[Tensor]], skip: int = 0
+    ) -> "Iterator[tuple[Report, ...]]":
+        """How good dictionaries of this model are on batches of tokens; means are over the same, read a first time."""
+        from sae.evaluation import evaluate, mean_activations
+
+        means = mean_activations(self._model, {each.writes for each in dictionaries}, batches(), skip)
+        return evaluate(self._model, dictionaries, batches(), means, skip)
 
     def weights_hash(self) -> str:
         return model_hash(self.info.directory)

@@ -128,17 +128,21 @@ def geometric_median(x: Tensor, rounds: int = 50) -> Tensor:
     return centre
 
 
-def as_autoencoder(learner: Learner, plan: Plan) -> Autoencoder:
-    """The dictionary as it is now, on raw activations: the scales are folded in, decoder rows keep their norm of 1."""
-    w = {name: weight.detach().clone() for name, weight in learner.weights.items()}
+def as_autoencoder(learner: Learner, plan: Plan, drop_after: int = 0) -> Autoencoder:
+    """The dictionary as it is now, on raw activations: the scales are folded in, decoder rows keep their norm of 1.
+
+    With `drop_after`, without the latents that have been silent for so many activations; the others do what they did.
+    """
+    kept = learner.silent < drop_after if drop_after else torch.ones_like(learner.silent, dtype=torch.bool)
+    w = {name: x.detach() if name == "b_dec" else x.detach()[kept] for name, x in learner.weights.items()}
     out = learner.scale_out
     least = float(learner.least) / out
     learnt = w["log_threshold"].exp() / out
-    density = (learner.counts / learner.counted).float() if learner.counted else None
+    density = (learner.counts[kept] / learner.counted).float() if learner.counted else None
     return Autoencoder(
         w_enc=w["w_enc"].T.contiguous() * (learner.scale_in / out),
         b_enc=w["b_enc"] / out,
-        w_dec=w["w_dec"],
+        w_dec=w["w_dec"].clone(),
         b_dec=w["b_dec"] / out,
         reads=learner.target.reads,
         writes=learner.target.writes,

@@ -49,11 +49,13 @@ def run(
     resume: bool = False,
     checkpoint_every: int = 500,
     dtype: torch.dtype = torch.float32,
+    drop_after: int = 0,
     notes: dict[str, Any] | None = None,
     asked_to_stop: Callable[[], bool] = lambda: False,
     suffix: str = "",
 ) -> Generator[Progress, None, None]:
-    """Train a dictionary for each target into `directory`: `<name>.safetensors` in `dtype`, when all steps are done.
+    """Train a dictionary for each target into `directory`: `<name>.safetensors` in `dtype`, when all steps are done;
+    without the latents that have then been silent for `drop_after` activations, unless that is 0.
 
     Where it is stopped, or abandoned between two steps, a checkpoint is left to go on from.  The process of rank 0
     writes; `suffix` keeps apart the checkpoints of processes that train dictionaries of their own.
@@ -82,7 +84,7 @@ def run(
     keep()
     if step == plan.schedule.steps and world.rank == 0:
         for learner in learners:
-            made = as_autoencoder(learner, plan).to(dtype=dtype)
+            made = as_autoencoder(learner, plan, drop_after).to(dtype=dtype)
             save_autoencoder(made, directory / f"{learner.target.name}.safetensors", notes)
 
 

@@ -13,6 +13,7 @@ PROGRAMS = {
     "collate": "dataset examples of every component, from a corpus",
     "explain": "say what components do, into a store",
     "docs": "show a reference page",
+    "sae": "train and judge sparse autoencoders",
     "doctor": "print versions, devices and what the terminal can do",
 }
 "Name -> what it is for, as the help of tdb-tui lists them."

@@ -140,6 +140,14 @@ def test_each_report_is_about_the_batches_so_far(tiny: GPT2) -> None:
     assert [report[0].tokens for report in reports(tiny)] == [14, 28, 42]
 
 
+def test_the_model_may_be_rerun_on_the_first_batches_alone(tiny: GPT2) -> None:
+    means = mean_activations(tiny, {ae.writes for ae in DICTIONARIES}, BATCHES, SKIP)
+    all_of, first = (list(evaluate(tiny, DICTIONARIES, BATCHES, means, SKIP, rerun=n)) for n in (None, 1))
+    for whole, begun, mixed in zip(all_of[-1], all_of[0], first[-1], strict=True):
+        assert (mixed.tokens, mixed.l0, mixed.fvu) == (whole.tokens, whole.l0, whole.fvu)
+        assert (mixed.spliced, mixed.zero, mixed.clean_ce) == (begun.spliced, begun.zero, begun.clean_ce)
+
+
 def test_recovery_is_a_share_of_what_an_ablation_loses() -> None:
     assert recovered(0.25, 1.0) == 0.75
     assert np.isnan(recovered(0.1, 0.0))

@@ -155,6 +155,19 @@ def test_a_finished_dictionary_does_on_raw_activations_what_the_learner_did_on_s
     assert (found > 0).sum() > 20
 
 
+def test_dead_latents_may_be_left_out_and_the_others_do_the_same() -> None:
+    learner, _ = learn(SHORT)
+    learner.silent[[3, 20, 21]] = 1000
+    learner.weights["b_enc"].data[[3, 20, 21]] = -1e6
+    whole, fewer = as_autoencoder(learner, SHORT), as_autoencoder(learner, SHORT, drop_after=SHORT.dead_after)
+    x = TOY.activations(50, 3)
+    assert fewer.n_latent == 40 - int((learner.silent >= SHORT.dead_after).sum()) <= 37
+    kept = (learner.silent < SHORT.dead_after).nonzero()[:, 0]
+    assert torch.allclose(fewer.pre_activations(x), whole.pre_activations(x)[:, kept], atol=1e-5)
+    assert torch.equal(fewer.w_dec, whole.w_dec[kept])
+    assert fewer.density is not None and len(fewer.density) == fewer.n_latent
+
+
 def test_batchtopk_is_as_sparse_afterwards_as_in_training() -> None:
     plan = replace(SHORT, rule=rules.BatchTopK(3), schedule=replace(SHORT.schedule, steps=400))
     learner, _ = learn(plan)

@@ -1,0 +1,1 @@
+"""Dictionaries trained and judged from the command line."""
