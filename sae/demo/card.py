@@ -51,7 +51,7 @@ def card(reports: Sequence[Report], notes: dict[str, Any]) -> str:
             "given back when the model runs on what the dictionary puts out at every token, with nothing added, on the "
             f"first {RERUN * TOGETHER * LENGTH:,} tokens.  Dead: "
             "active on none of these tokens; dense: on more than 10 % of them.",
-            f"{notes['trained']}  Train them again: `{COMMAND}`; the same table: `tdb-tui sae eval`.",
+            f"{notes['trained']}  Train them again: `{COMMAND}`; the same table: `python -m sae.demo evaluate`.",
         )
     )
 
