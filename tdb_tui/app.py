@@ -90,6 +90,8 @@ class TdbApp(App[int], inherit_bindings=False):
         "The head under the cursor of the ranked components, where that was moved last."
         self._last: Done | None = None
         self._last_line = ""
+        self.failure: BaseException | None = None
+        "The defect that has ended the program."
         self._block: Block | None = None
         "What is being typed line by line."
 
@@ -123,7 +125,8 @@ class TdbApp(App[int], inherit_bindings=False):
             return
         self.main.log_pane.write(notes, WARNING)
         self.main.log_pane.show_from(0)
-        for line in ("", *self.diary.go_on(session), *self._commands):
+        self.diary.go_on(session)
+        for line in ("", *self._commands):
             self.worker.jobs.put_nowait(Job(line or None))
         while True:
             await self._carry_out(await self.worker.jobs.get())
@@ -405,6 +408,15 @@ class TdbApp(App[int], inherit_bindings=False):
     def _ended(self, code: int) -> None:
         """The terminal has gone, or somebody ends the program: the journal has it all, so nothing is asked."""
         self.exit(code, code)
+
+    def _handle_exception(self, error: Exception) -> None:
+        """A defect of ours: leave, and let whoever started the screen say so."""
+        self.failure = self.failure or getattr(error, "error", error)  # of a task, what it failed with
+        super()._handle_exception(error)
+
+    def _fatal_error(self) -> None:
+        """The library would print every local variable, the user's texts among them."""
+        self._close_messages_no_wait()
 
     async def on_unmount(self) -> None:
         self.worker.close()

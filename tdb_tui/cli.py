@@ -3,11 +3,10 @@
 import io
 import os
 import sys
-import traceback
 
 import typer
 
-from tdb_tui import __version__
+from tdb_tui.crash import Crashed, write_report
 from tdb_tui.exits import CRASHED, INTERRUPTED, USAGE, fail
 from tdb_tui.guard import check_libraries
 from tdb_tui.programs import ASKING, PROGRAMS, asked_about, load_program
@@ -43,11 +42,13 @@ def main() -> int:
 
 
 def _crashed(error: Exception) -> int:
-    """A defect of ours: one sentence, and a report without the user's texts."""
+    """A defect of ours: one sentence, and a report without the user's texts unless they are asked for."""
     from platformdirs import user_state_path
 
-    report = user_state_path("tdb-tui", ensure_exists=True) / "crash.txt"
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    text = f"tdb-tui {__version__}, Python {sys.version}\n{frames}{type(error).__name__}\n"
-    report.write_text(text, encoding="utf-8")
-    return fail(f"internal error ({type(error).__name__}): a report is in {report}", CRASHED)
+    cause = error.__cause__ if isinstance(error, Crashed) else error
+    said = f"internal error ({type(cause).__name__})"
+    try:
+        report = write_report(error, user_state_path("tdb-tui"), text="--crash-text" in sys.argv)
+    except OSError as failed:
+        return fail(f"{said}; no report: {(failed.strerror or str(failed)).lower()}", CRASHED)
+    return fail(f"{said}: a report is in {report}", CRASHED)

@@ -76,6 +76,18 @@ class Options:
     ] = False
     journal: Annotated[bool, Option(help="Keep every command in a journal, for --resume.")] = True
 
+    rc: Annotated[bool, Option(help="Begin with the commands of rc.tdb and of ./.tdbrc.")] = True
+    trust: Annotated[
+        bool, Option("--trust", help="Trust ./.tdbrc as it is now: it is run, and is not asked about again.")
+    ] = False
+    config: Annotated[str | None, Option(help="A configuration file in the place of the usual one.")] = None
+    paths: Annotated[
+        bool, Option("--paths", help="Print where configuration, journals and reports are, and leave.")
+    ] = False
+    crash_text: Annotated[
+        bool, Option("--crash-text", help="Leave prompts and commands whole in the report of a crash.")
+    ] = False
+
     ascii: Annotated[bool, Option("--ascii", help="Draw with ASCII characters only.")] = False
     color: Annotated[str, Option(help="auto, truecolor, 256, 16 or none.")] = "auto"
     mouse: Annotated[bool | None, Option(help="Use the mouse; by default not over SSH.")] = None
@@ -115,3 +127,23 @@ class Options:
         if self.prompt is not None and not self.target:
             return "say which token the model should say: --target Mary"
         return None
+
+
+ONLY_ASKED = (
+    *ABOUT,
+    "execute",
+    "file",
+    "batch",
+    "json",
+    "resume",
+    "trust",
+    "config",
+    "paths",
+    "spec",
+    "tutor",
+    "version",
+)
+"What is said anew at every start, not in a configuration file."
+
+IN_FILES = tuple(name for name in Options.__dataclass_fields__ if name not in ONLY_ASKED or name == "bos")
+"Options that a configuration file may set, with `_` or `-`."

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tdb_tui.crash import Crashed
 from tdb_tui.files.typed_lines import add_line, history_file, read_lines
-from tdb_tui.journal.records import Kept
-from tdb_tui.options import Options
+from tdb_tui.starting import Start, open_session
 
 if TYPE_CHECKING:
     from tdb_tui.session import Session
@@ -26,9 +26,9 @@ SWITCH_SECONDS = 0.0005
 "How long a thread keeps Python to itself: short, so that keys are answered while the engine computes."
 
 
-def run_screen(options: Options, commands: Sequence[str], kept: Kept | None = None) -> int:
+def run_screen(start: Start, commands: Sequence[str]) -> int:
     """Open the screen, load the model behind it, and stay until the user leaves; the exit code."""
-    color = options.color
+    options, color = start.options, start.options.color
     if color not in COLORS:
         print(f"*** no color {color!r}: {', '.join(COLORS)}", file=sys.stderr)
         return 2
@@ -45,7 +45,7 @@ def run_screen(options: Options, commands: Sequence[str], kept: Kept | None = No
         return 2
     sys.setswitchinterval(SWITCH_SECONDS)
     app = TdbApp(
-        lambda: _open(options, kept),
+        lambda: _open(start),
         options.prompt or options.prompts or "",
         options.model or "the model",
         commands,
@@ -56,17 +56,19 @@ def run_screen(options: Options, commands: Sequence[str], kept: Kept | None = No
         columns=LAYOUTS[options.layout],
     )
     code = app.run(mouse="SSH_CONNECTION" not in os.environ if options.mouse is None else options.mouse)
+    if app.failure is not None:
+        session = app.session
+        prompt = start.options.prompt or "" if session is None else session.state.inputs.prompt.text
+        raise Crashed([] if session is None else session.history, prompt) from app.failure
     return app.return_code or code or 0
 
 
-def _open(options: Options, kept: Kept | None) -> "tuple[Session, list[str]]":
+def _open(start: Start) -> "tuple[Session, list[str]]":
     """Load the model, leaving a core for the screen.  Raises CommandError."""
     import torch
 
-    from tdb_tui.starting import open_session
-
     torch.set_num_threads(max((os.cpu_count() or 1) - 1, 1))
-    return open_session(options, kept)
+    return open_session(start.options, start.kept, start.about)
 
 
 def _only_ascii() -> bool:

@@ -105,6 +105,8 @@ class Session:
         "`.` and `$marks`: what a screen has under its cursor and what is marked there."
         self.listed: tuple[Place, int] | None = None
         "Where the pass stood when lines were listed last, and the line after them."
+        self.options: tuple[tuple[str, str, str], ...] = ()
+        "What the program was started with: option, value, and whether default, file, env or flag says so."
         self.journal: Journal | None = None
         "Where lines are written down as they are carried out."
         self._saved = True

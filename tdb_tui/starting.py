@@ -1,9 +1,11 @@
 """From the options to a session.  The model's libraries are imported when it is called."""
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tdb_tui.config import Config
 from tdb_tui.options import ABOUT, MEANS, Options
 
 if TYPE_CHECKING:
@@ -24,7 +26,38 @@ def taught(options: Options) -> Options:
     return replace(options, prompt=LESSON.prompt, target=LESSON.target, distractor=LESSON.distractor)
 
 
-def open_session(options: Options, kept: "Kept | None" = None) -> "tuple[Session, list[str]]":
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What the program is to do, and where that was said."""
+
+    options: Options
+    words: Sequence[str]
+    "The command line."
+    config: Config
+    origins: Mapping[str, str]
+    "Option -> default, file, env or flag."
+    kept: "Kept | None" = None
+    "The journal to go on with."
+
+    @property
+    def about(self) -> tuple[tuple[str, str, str], ...]:
+        """Each option that may stand in a file, its value and where that comes from."""
+        shown = {name: getattr(self.options, name) for name in self.origins}
+        options = ((name, _written(value), self.origins[name]) for name, value in shown.items())
+        return (*options, *((name, value, "file") for name, value in self.config.settings.items()))
+
+
+def _written(value: object) -> str:
+    return (
+        {None: "none", True: "on", False: "off"}[value]
+        if value is None or isinstance(value, bool)
+        else str(value)
+    )
+
+
+def open_session(
+    options: Options, kept: "Kept | None" = None, about: tuple[tuple[str, str, str], ...] = ()
+) -> "tuple[Session, list[str]]":
     """Find and load the model, run the prompt, go on where a journal ends.  Raises CommandError.
 
     The session, and what a person should be told.
@@ -55,6 +88,7 @@ def open_session(options: Options, kept: "Kept | None" = None) -> "tuple[Session
                 more += loaded(session.snapshot, session.state.inputs.saes).lines
     except ComputeError as error:
         raise ComputeFailed(str(error), code="compute") from None
+    session.options = about
     notes = [f"model {found.name}: {found.why}", *notes, *more]
     if kept is not None:
         notes += _gone_on(session, kept)

@@ -113,3 +113,5 @@ class Worker:
         if self.session is not None:
             self.session.engine.interrupt.set()
         self._thread.shutdown(wait=self.session is not None, cancel_futures=True)
+        if self.session is not None and self.session.journal is not None:
+            self.session.journal.close()

@@ -10,6 +10,7 @@ from tdb_tui.commands.inspecting import print_
 from tdb_tui.commands.latents import sae_cells
 from tdb_tui.commands.naming import alias_rows, variable_rows
 from tdb_tui.commands.noting import note_rows, notes_of
+from tdb_tui.commands.setting import config_rows
 from tdb_tui.commands.stops import display_rows, stop_rows
 from tdb_tui.commands.table import command, registry
 from tdb_tui.commands.tracing import frame_lines
@@ -252,4 +253,4 @@ def _info_rows(session: Session, topic: str) -> list[tuple[str, ...]]:
         case "history":
             return [(str(n), line) for n, line in enumerate(session.history, start=1)]
         case _:
-            return [(name, value) for name, value in state.settings.items()]
+            return [*config_rows(session)]

@@ -1,12 +1,14 @@
 """Sessions, scripts and exports as files."""
 
+import re
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from tdb_tui.commands.ranking import ranked_report
 from tdb_tui.commands.table import command
-from tdb_tui.errors import CommandError
+from tdb_tui.errors import CommandError, Unconfirmed
 from tdb_tui.files.loading import from_json, read_session
 from tdb_tui.files.output import write_reply, write_whole
 from tdb_tui.files.saving import script, to_json
@@ -15,6 +17,7 @@ from tdb_tui.files.sourcing import ScriptLine, blocks, script_lines
 from tdb_tui.language.arguments import at_most, file_path
 from tdb_tui.language.parsing import Call
 from tdb_tui.language.registry import Repeat
+from tdb_tui.machine.trust import is_trusted, trust
 from tdb_tui.replies import Reply, note
 from tdb_tui.report import report
 from tdb_tui.session import Session
@@ -36,33 +39,61 @@ def save(session: Session, call: Call) -> Reply:
     path = file_path(call.args[0]) if call.args else Path(SESSION_FILE)
     write_whole(path, to_json(session) + "\n")
     session.keep()
+    trust(path)  # it is the user's own
     return note(f"saved {path}", file=str(path))
 
 
 @command(
     "load",
-    usage="FILE [--force]",
+    usage="FILE [--force] [--trust]",
     group="keeping",
     repeat=Repeat.NOTHING,
-    options={"force": False},
+    options={"force": False, "trust": False},
     complete=("file",),
     examples=("save ;; load session.json", "load ioi.json --force"),
 )
 def load(session: Session, call: Call) -> Reply:
     """Take up a saved session, its last sweep included.
 
-    Another model than the one it was saved with is refused without --force.
+    Another model than the one it was saved with is refused without --force.  A file that runs Python at its stops or by
+    its aliases, and was not saved here, is taken up only once it is trusted.
     """
     if not call.args:
         raise CommandError("load which file: load session.json", code="missing-argument")
     path = file_path(call.args[0])
     data: dict[str, Any] = read_session(path)
     at_most(call, 1)
+    _refuse_foreign(path, data, call)
     loaded = from_json(session, data, path, force=call.has("force"))
     session.sweep = loaded.sweep
     session.change(loaded.state.inputs, call.text, loaded.state)
     session.opening, session.done = loaded.script, []
     return note(f"loaded {path}   metric {session.snapshot.now.value:+.2f}", value=session.snapshot.now.value)
+
+
+def _refuse_foreign(path: Path, data: dict[str, Any], call: Call) -> None:
+    """Raises Unconfirmed for a file that may run Python and has not been agreed to; --trust agrees."""
+    if call.has("trust"):
+        trust(path)
+    elif runs_python(data) and not is_trusted(path):
+        question = f"{path} runs Python at its stops or by its aliases: trust it?"
+        message = f"{path} runs Python and is not trusted: look at it, then load {path} --trust"
+        raise Unconfirmed(message, question=question, then=f"{call.text} --trust")
+
+
+def runs_python(data: Any) -> bool:
+    """Whether a session's stops or aliases hold what may run Python."""
+    stops, aliases = data.get("stops"), data.get("aliases")
+    told = (
+        [each.get("commands", ()) for each in stops if isinstance(each, dict)]
+        if isinstance(stops, list)
+        else []
+    )
+    bodies = list(aliases.values()) if isinstance(aliases, dict) else []
+    return any(_PYTHON.search(str(text)) for text in (*chain(*told), *bodies))
+
+
+_PYTHON = re.compile(r"!|\b(py|interact|source|load)\b")
 
 
 @command(

@@ -198,3 +198,14 @@ def _value(state: State, name: str) -> str:
             return " ".join(f"{role}={at}" for role, at in state.roles.items()) or "none"
         case _:
             return setting(state, name)
+
+
+def config_rows(session: Session) -> list[tuple[str, str, str]]:
+    """Options and settings: name, value, and where that comes from (default, file, env, flag or set)."""
+    started = {name: (value, origin) for name, value, origin in session.options}
+    rows = [(name, *found) for name, found in started.items() if name not in {each.name for each in SETTINGS}]
+    for each in SETTINGS:
+        value = _value(session.state, each.name)
+        given = value == started.get(each.name, ("", ""))[0]
+        rows.append((each.name, value, "file" if given else "default" if value == each.default else "set"))
+    return rows

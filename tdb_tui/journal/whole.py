@@ -8,6 +8,7 @@ from typing import Any
 import tdb_tui.commands  # noqa: F401  the table comes first: its modules import the files below
 from tdb_tui.files.edit_files import with_edits
 from tdb_tui.files.loading import Reader, read_state
+from tdb_tui.files.saved_sweeps import saved_sweep
 from tdb_tui.files.saved_values import as_text, as_truth, as_whole
 from tdb_tui.files.saving import inputs_dict, to_dict
 from tdb_tui.session import Session, Step
@@ -35,6 +36,8 @@ def restore(session: Session, data: Mapping[str, Any]) -> None:
     past, future = (
         [_read_step(session, saved, state) for saved in data[name]] for name in ("past", "future")
     )
+    sweep = data.get("sweep")
+    session.sweep = None if sweep is None else saved_sweep(sweep, state.inputs)
     session.go(replace(state, circuits=circuits))
     session.past, session.future = past, future
     session.opening = tuple(map(as_text, data["opening"]))

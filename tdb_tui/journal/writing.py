@@ -116,7 +116,7 @@ def _end(
         "value": finite(session.snapshot.now.value),
     }
     cut_short = any(each.interrupted or (each.error is not None and each.error.partial) for each in done)
-    if changed == ["state"] and (cut_short or _reads_a_file(line)):
+    if "state" in changed and "names" not in changed and (cut_short or _reads_a_file(line)):
         record["state"] = whole(session)
     return record
 

@@ -23,14 +23,14 @@ class Diary:
         self._due = False
         "Whether it is yet to be taken up."
 
-    def go_on(self, session: "Session") -> list[str]:
-        """Show what a journal says of before; what was under way when the program ended."""
+    def go_on(self, session: "Session") -> None:
+        """Show what a journal says of before."""
         from tdb_tui.journal.resuming import answers
 
         self._journal = session.journal
         kept = None if self._journal is None else self._journal.kept
         if kept is None:
-            return []
+            return
         log = self._screen.log_pane
         for line, said in answers(kept):
             log.echo(" ;; ".join(line.splitlines()))
@@ -38,7 +38,6 @@ class Diary:
                 self._screen.write(done)
         log.update()
         self._last, self._due = kept.screen, kept.screen is not None
-        return [] if kept.pending is None else [kept.pending]
 
     def take_up(self) -> bool:
         """Where a session goes on, show what was shown; whether the head that is seen is that under the cursor."""

@@ -3,7 +3,7 @@
 import os
 import platform
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,16 +11,23 @@ from typing import TYPE_CHECKING
 from typer.main import get_command
 
 from tdb_tui import __version__
+from tdb_tui.config import config_folder, read_config
+from tdb_tui.crash import Crashed
 from tdb_tui.errors import CommandError, ComputeFailed
 from tdb_tui.exits import USAGE, fail
 from tdb_tui.journal.finding import find_journal, journal_folder
 from tdb_tui.journal.records import Kept
-from tdb_tui.options import Options
+from tdb_tui.options import IN_FILES, Options
 from tdb_tui.programs import PROGRAMS, make_app
-from tdb_tui.starting import open_session, taught
+from tdb_tui.starting import Start, open_session, taught
 
 if TYPE_CHECKING:
+    from tdb_tui.config import Config
     from tdb_tui.files.sourcing import ScriptLine
+    from tdb_tui.session import Session
+
+ORIGINS = {"COMMANDLINE": "flag", "ENVIRONMENT": "env", "DEFAULT_MAP": "file"}
+"What the command line's library calls where a value comes from, and what we do."
 
 EPILOG = f"""Also: {", ".join(f"tdb-tui {name} ({what})" for name, what in PROGRAMS.items())}.
 In the program, ? or help lists the commands."""
@@ -32,33 +39,36 @@ command = get_command(command_line)
 
 def run(words: Sequence[str]) -> int:
     """Do what the words of a command line say; the exit code."""
-    options = command(list(words), prog_name="tdb-tui", standalone_mode=False)
-    if not isinstance(options, Options):  # --help ends with a code
-        return options
+    options, _ = parsed(words, {})
     if options.version:
         print(versions())
         return 0
     if options.spec is not None:
         return _spec(options.spec)
     kept = None
-    if options.resume:
-        try:
+    try:
+        config = read_config(options.config)
+        options, origins = parsed(words, config.options)
+        if options.paths:
+            return _paths(config)
+        if options.resume:
             kept = find_journal(journal_folder(), options.prompt)
-        except CommandError as error:
-            return fail(str(error), USAGE)
-        options = options.resumed(kept.header["options"])
+            options = options.resumed(kept.header["options"])
+    except CommandError as error:
+        return fail(str(error), USAGE)
     if options.tutor:
         options = taught(options)
     if complaint := options.complaint():
         return fail(complaint, USAGE)
     batch = options.batch or options.json
+    start = Start(options, words, config, origins, kept)
     if not batch and not options.tutor and (options.plain or _is_dumb()):
-        return _plain(options, words, kept)
+        return _plain(start)
     if options.tutor and (batch or not _has_screen()):
         return _lesson(options)
     if batch or ((options.execute or options.file) and not _has_screen()):
-        return _batch(options, words, kept)
-    return _screen(options, words, kept) if _has_screen() else _report(options, kept)
+        return _batch(start)
+    return _screen(start) if _has_screen() else _report(options, kept)
 
 
 def versions() -> str:
@@ -81,21 +91,66 @@ def _spec(form: str) -> int:
     return 0
 
 
-def _batch(options: Options, words: Sequence[str], kept: Kept | None) -> int:
-    from tdb_tui.batch import complain, run_batch
-    from tdb_tui.files.sourcing import ScriptLine
+def parsed(words: Sequence[str], defaults: Mapping[str, object]) -> tuple[Options, dict[str, str]]:
+    """The options, and where each comes from: default, file, env or flag."""
+    context = command.make_context(
+        "tdb-tui", list(words), default_map=dict(defaults), auto_envvar_prefix="TDB"
+    )
+    with context:
+        options = command.invoke(context)
+    sources = {
+        name: context.get_parameter_source(name) for name in Options.__dataclass_fields__ if name in IN_FILES
+    }
+    return options, {
+        name: ORIGINS.get(getattr(source, "name", ""), "default") for name, source in sources.items()
+    }
 
+
+def _paths(config: "Config") -> int:
+    """Print where things are kept."""
+    state = journal_folder().parent
+    rows = {
+        "config": config.path,
+        "commands": config_folder() / "rc.tdb",
+        "journals": journal_folder(),
+        "reports of crashes": state,
+        "trusted files": state / "trusted.json",
+        "copied text": state / "clip.txt",
+    }
+    for name, path in rows.items():
+        print(f"{name:<20}{path}{'' if path.exists() else '  (not there)'}")
+    return 0
+
+
+def _batch(start: Start) -> int:
+    from tdb_tui.batch import complain, run_batch
+
+    options, kept = start.options, start.kept
     try:
-        script = list(_script(words))
-        session, notes = open_session(options, kept)
+        script = _lines(start, person=False)
+        session, notes = open_session(options, kept, start.about)
     except CommandError as error:
         complain(error)
         return _start_code(error)
     for note in notes:
         complain(note, mark="note:")
-    if kept is not None and kept.pending is not None:
-        script.insert(0, ScriptLine(kept.pending, ""))
-    return run_batch(session, script, options.json, options.keep_going)
+    try:
+        return run_batch(session, script, options.json, options.keep_going)
+    except Exception as error:
+        raise Crashed(session.history, session.state.inputs.prompt.text) from error
+    finally:
+        _close(session)
+
+
+def _lines(start: Start, person: bool) -> "list[ScriptLine]":
+    """What is carried out first: what was under way when a session ended, or else start-up files; then -e and -x."""
+    from tdb_tui.files.sourcing import ScriptLine
+    from tdb_tui.startup import startup_lines
+
+    given = list(_script(start.words))
+    if start.kept is None:
+        return [*startup_lines(start.options, start.config, person), *given]
+    return [*([ScriptLine(start.kept.pending, "")] if start.kept.pending is not None else []), *given]
 
 
 def _lesson(options: Options) -> int:
@@ -110,20 +165,28 @@ def _lesson(options: Options) -> int:
     return play_lesson(session)
 
 
-def _plain(options: Options, words: Sequence[str], kept: Kept | None) -> int:
+def _plain(start: Start) -> int:
     from tdb_tui.batch import complain
-    from tdb_tui.files.sourcing import ScriptLine
     from tdb_tui.plain import run_plain
 
     try:
-        script = list(_script(words))
-        session, notes = open_session(options, kept)
+        script = _lines(start, person=sys.stdin.isatty())
+        session, notes = open_session(start.options, start.kept, start.about)
     except CommandError as error:
         complain(error)
         return _start_code(error)
-    if kept is not None and kept.pending is not None:
-        script.insert(0, ScriptLine(kept.pending, ""))
-    return run_plain(session, notes, script)
+    try:
+        return run_plain(session, notes, script)
+    except Exception as error:
+        raise Crashed(session.history, session.state.inputs.prompt.text) from error
+    finally:
+        _close(session)
+
+
+def _close(session: "Session") -> None:
+    """Let others go on with the session's journal."""
+    if session.journal is not None:
+        session.journal.close()
 
 
 def _report(options: Options, kept: Kept | None) -> int:
@@ -145,15 +208,15 @@ def _report(options: Options, kept: Kept | None) -> int:
     return 0
 
 
-def _screen(options: Options, words: Sequence[str], kept: Kept | None) -> int:
+def _screen(start: Start) -> int:
     """The screen, which imports torch behind its first frame."""
     from tdb_tui.screen import run_screen
 
     try:
-        commands = [line.text for line in _script(words)]
+        commands = [line.text for line in _lines(start, person=True)]
     except CommandError as error:
         return fail(str(error), USAGE)
-    return run_screen(options, [*commands, *(["tutor"] if options.tutor else [])], kept)
+    return run_screen(start, [*commands, *(["tutor"] if start.options.tutor else [])])
 
 
 def _start_code(error: CommandError) -> int:

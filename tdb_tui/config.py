@@ -1,0 +1,75 @@
+"""The configuration file, TOML: defaults for options, settings of every session, keys and colours."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tdb_tui.errors import CommandError, did_you_mean
+from tdb_tui.options import IN_FILES, Options
+
+TABLES = ("settings", "keys", "theme")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    path: Path
+    options: Mapping[str, object] = field(default_factory=dict[str, object])
+    "What an option is where the command line does not say."
+    settings: Mapping[str, str] = field(default_factory=dict[str, str])
+    "What `set` would be told at the start of every session."
+    keys: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    "What keys do, for the screen to read."
+    theme: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    "Colours, likewise."
+
+
+def config_folder() -> Path:
+    from platformdirs import user_config_path
+
+    return user_config_path("tdb-tui")
+
+
+def read_config(path: str | None) -> Config:
+    """The file given, else `config.toml` in the user's folder where there is one.  Raises CommandError."""
+    file = config_folder() / "config.toml" if path is None else Path(path).expanduser()
+    try:
+        text = file.read_text(encoding="utf-8")
+        data = tomllib.loads(text)
+    except FileNotFoundError:
+        if path is None:
+            return Config(file)
+        raise CommandError(f"cannot read {file}: no such file", code="no-file") from None
+    except OSError as error:
+        raise CommandError(f"cannot read {file}: {(error.strerror or '').lower()}", code="no-file") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise CommandError(f"{file} is not TOML: {error}", code="bad-config") from None
+    return Config(file, _options(file, data), *(_table(file, data, name) for name in TABLES))
+
+
+def _options(file: Path, data: Mapping[str, Any]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key, value in data.items():
+        name = key.replace("-", "_")
+        if key in TABLES:
+            continue
+        if name not in IN_FILES:
+            known = sorted((*IN_FILES, *TABLES))
+            right = did_you_mean(name, known) or f": {', '.join(known)}"
+            raise CommandError(f"{file}: unknown key {key!r}{right}", code="bad-config")
+        truth = isinstance(getattr(Options(), name), bool) or name == "mouse"
+        if not isinstance(value, bool if truth else str):
+            kind = "true or false" if truth else "a text in quotes"
+            raise CommandError(f"{file}: {key} is {value!r}: write {kind}", code="bad-config")
+        found[name] = value
+    return found
+
+
+def _table(file: Path, data: Mapping[str, Any], name: str) -> dict[str, Any]:
+    table = data.get(name, {})
+    if not isinstance(table, dict):
+        raise CommandError(f"{file}: {name} is {table!r}: write it as a table, [{name}]", code="bad-config")
+    if name == "settings":
+        return {key: str(value) for key, value in table.items()}
+    return dict(table)
