@@ -6,20 +6,17 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from tdb_tui.commands.ranking import ranked_report
 from tdb_tui.commands.table import command
 from tdb_tui.errors import CommandError, Unconfirmed
 from tdb_tui.files.loading import from_json, read_session
-from tdb_tui.files.output import write_reply, write_whole
-from tdb_tui.files.saving import script, to_json
-from tdb_tui.files.scripting import script_of
+from tdb_tui.files.output import write_whole
+from tdb_tui.files.saving import to_json
 from tdb_tui.files.sourcing import ScriptLine, blocks, script_lines
 from tdb_tui.language.arguments import at_most, file_path
 from tdb_tui.language.parsing import Call
 from tdb_tui.language.registry import Repeat
 from tdb_tui.machine.trust import is_trusted, trust
 from tdb_tui.replies import Reply, note
-from tdb_tui.report import report
 from tdb_tui.session import Session
 
 SESSION_FILE = "session.json"
@@ -140,15 +137,17 @@ def _sourced(session: Session, script: Iterable[ScriptLine]) -> Reply:
 
 @command(
     "export",
-    usage="FILE.(tdb|py|json|csv|txt|md)",
+    usage="FILE.(html|md|txt|tdb|py|json|jsonl|csv|svg|dot)",
     group="keeping",
     repeat=Repeat.NOTHING,
     complete=("file",),
     examples=("export ioi.tdb", "export report.md"),
 )
 def export(session: Session, call: Call) -> Reply:
-    """Write the session as a script (.tdb), the report (.txt, .md), or the ranked nodes (.json, .csv).
+    """Write the session as a page (.html), a report (.txt, .md), a script (.tdb), or its ranked nodes (.json, .csv).
 
+    A .html stands alone: prompt, trail, edits, tables, sweep, attention maps, circuit, notes, commands.  A .jsonl has
+    the ranked nodes too; a .svg the last sweep, else the head's attention; a .dot the circuit, else the tree upstream.
     A .py is a Python script on the libraries alone: it loads the model, makes the edits one by one and prints the
     metric after each.
     """
@@ -157,19 +156,12 @@ def export(session: Session, call: Call) -> Reply:
             "export to which file: export ioi.tdb, report.md, ranked.csv", code="missing-argument"
         )
     path = file_path(call.args[0])
-    match path.suffix:
-        case ".tdb":
-            write_whole(path, script(session) + "\n")
-        case ".py":
-            write_whole(path, script_of(session))
-        case ".txt":
-            write_whole(path, "\n".join(report(session.snapshot)) + "\n")
-        case ".md":
-            write_whole(path, "\n".join(["```", *report(session.snapshot), "```"]) + "\n")
-        case ".json" | ".csv":
-            write_reply(ranked_report(session.snapshot), path)
-        case suffix:
-            wrong = suffix or "a file without a suffix"
-            message = f"cannot write {wrong}: .tdb, .py, .json, .csv, .txt or .md"
-            raise CommandError(message, "bad-file", col=call.args[0].col)
+    from tdb_tui.files.exporting import exported  # the table must be whole before its answers can be exported
+
+    try:
+        text = exported(session, path)
+    except CommandError as error:
+        error.col = call.args[0].col
+        raise
+    write_whole(path, text)
     return note(f"wrote {path}", file=str(path))

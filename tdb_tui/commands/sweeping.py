@@ -157,7 +157,7 @@ def _answer(session: Session, call: Call, found: Picture) -> Reply:
         *top_cells(found, count or found.values.size),
         _footer(found),
     )
-    result = {"title": title, "scale": f"{how}{set_of}", **sweep_result(found)}
+    result = sweep_result(found)
     return Reply(lines, result, _notes(session, found), view="heat")
 
 
@@ -187,7 +187,11 @@ def _footer(found: Picture) -> str:
 def sweep_result(found: Picture) -> dict[str, Any]:
     """A picture as JSON."""
     spread = found.spread if found.many else None
+    how = f"{'normalised' if found.is_normalised else 'raw'}: {ends_text(found)}"
+    set_of = f", mean of {len(found.found.values)} prompts" if found.many else ""
     return {
+        "title": f"{found.words}: {found.rows.name} x {found.columns.name}",
+        "scale": f"{how}{set_of}",
         "axes": [{"name": axis.name, "labels": list(axis.labels)} for axis in (found.rows, found.columns)],
         "values": _listed(found.values),
         "effects": _listed(found.effects),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tdb_tui.errors import CommandError
+from tdb_tui.files import html
 from tdb_tui.replies import Reply
 from tdb_tui.sweeps.files import cell_rows, svg
 
@@ -45,7 +46,11 @@ def result_json(reply: Reply) -> str:
 
 def write_reply(reply: Reply, path: Path) -> None:
     """Write a reply to a file, as what its suffix says.  Raises CommandError."""
-    suffix = path.suffix
+    write_whole(path, reply_text(reply, path.suffix) + "\n")
+
+
+def reply_text(reply: Reply, suffix: str) -> str:
+    """A reply as what a suffix says.  Raises CommandError."""
     match suffix:
         case ".json":
             text = json.dumps(_finite(reply.result), ensure_ascii=False, indent=1)
@@ -57,13 +62,28 @@ def write_reply(reply: Reply, path: Path) -> None:
             text = _separated(reply, "," if suffix == ".csv" else "\t")
         case ".dot" if "dot" in reply.result:
             text = str(reply.result["dot"])
+        case ".html":
+            text = _page(reply)
         case ".txt" | ".md" | "":
             text = as_text(reply) if suffix != ".md" else f"```\n{as_text(reply)}\n```"
         case _:
             raise CommandError(
-                f"cannot write {suffix} files: .json, .csv, .tsv, .txt or .md", code="bad-file"
+                f"cannot write {suffix} files: .json, .csv, .tsv, .html, .txt or .md", code="bad-file"
             )
-    write_whole(path, text + "\n")
+    return text
+
+
+def _page(reply: Reply) -> str:
+    """What was printed, and its rows as a table, as a page of its own."""
+    rows = [row for row in reply.result.get("rows", ()) if isinstance(row, dict)]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    simple = [{name: _cell(value) for name, value in row.items()} for row in rows]
+    sections = (
+        html.Section("Answer", html.lines([*reply.warnings, *reply.lines])),
+        html.Section("Rows", html.table(simple, names)),
+        html.Section("Picture", svg(reply.result) if "axes" in reply.result else ""),
+    )
+    return html.page("tdb-tui", (), sections)
 
 
 def write_whole(path: Path, text: str) -> None:
