@@ -67,8 +67,12 @@ def caret(line: str, error: CommandError) -> tuple[str, ...]:
     """The line and a mark below its bad word, where that is known."""
     if error.col is None or "\n" in line:
         return ()
-    shown, before = printable(line), printable(line[: error.col])
-    return f"    {shown}", f"    {' ' * cell_len(before)}^"
+    return f"    {printable(line)}", f"    {mark_below(line, error.col)}"
+
+
+def mark_below(line: str, col: int) -> str:
+    """A mark to stand below a column of a line."""
+    return f"{' ' * cell_len(printable(line[:col]))}^"
 
 
 @contextmanager

@@ -5,8 +5,10 @@ from collections.abc import Iterable
 
 from model.tokenizer import printable
 from tdb_tui import __version__
-from tdb_tui.batch import interruptible
+from tdb_tui.batch import interruptible, mark_below
 from tdb_tui.commands import Done, execute, registry
+from tdb_tui.commands.python import ask_python
+from tdb_tui.errors import CommandError, Unconfirmed
 from tdb_tui.files.output import as_text
 from tdb_tui.files.sourcing import Block, ScriptLine
 from tdb_tui.language.completion import complete
@@ -25,6 +27,9 @@ class Plain:
         self.session = session
         self._at_terminal = at_terminal
         "Whether a person types; else lines are echoed, so that what is printed reads as a session."
+        session.at_terminal = at_terminal
+        self.code = 0
+        "What a `q` said to leave with."
         self._last: Done | None = None
         self._last_line = ""
         self._found: list[str] = []
@@ -35,7 +40,7 @@ class Plain:
         for line in script:
             print(f"{PROMPT}{printable(line.text)}")
             if self._carry_out(line.text):
-                return 0
+                return self.code
         if self._at_terminal:
             self._edit_lines()
         while (line := self._read(PROMPT)) is not None:
@@ -44,7 +49,7 @@ class Plain:
             if text is None:
                 break
             if self._carry_out(text) and self._may_leave():
-                return 0
+                return self.code
         return 0
 
     def _read(self, prompt: str) -> str | None:
@@ -84,26 +89,40 @@ class Plain:
             for done in execute(self.session, line):
                 self._last, self._last_line = done, line
                 if done.error is not None:
+                    if done.error.col is not None and "\n" not in line:
+                        print(mark_below(PROMPT + line, len(PROMPT) + done.error.col))
                     print(f"*** {printable(str(done.error))}", flush=True)
+                    self._confirm(done.error)
                 elif done.reply is not None:
                     if text := as_text(done.reply):
                         print(text, flush=True)
+                    for row in done.lesson:
+                        print(printable(row), flush=True)
+                    if done.reply.opens_python:
+                        ask_python(self.session)
                     if done.reply.quits:
+                        self.code = done.reply.code
                         return True
         return False
+
+    def _confirm(self, error: CommandError) -> None:
+        """Ask what a command wants to be asked; a yes carries out what it stands for."""
+        if isinstance(error, Unconfirmed) and self._at_terminal and self._yes(f"{error.question} y/n "):
+            self._carry_out(error.then)
 
     def _may_leave(self) -> bool:
         """Whether nothing would be lost, or a yes; without a person to ask, yes."""
         if self.session.saved or not self._at_terminal:
             return True
+        return self._yes("leave without saving? (save FILE keeps the session) y/n ", otherwise=True)
+
+    def _yes(self, question: str, otherwise: bool = False) -> bool:
+        """Whether a person says yes; `otherwise` where there is no answer."""
         try:
-            return input("leave without saving? (save FILE keeps the session) y/n ").strip().lower() in (
-                "y",
-                "yes",
-            )
+            return input(question).strip().lower() in ("y", "yes")
         except (EOFError, KeyboardInterrupt):
             print()
-            return True
+            return otherwise
 
     def _edit_lines(self) -> None:
         """The keys of readline, with completion of what is being typed."""
