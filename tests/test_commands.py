@@ -369,7 +369,8 @@ def test_the_lists_of_what_can_be_said_are_complete(session: Session) -> None:
     }
     takes_anything = {
         "apropos", "enable", "history", "info", "jump", "list", "next", "print", "quit", "rc", "redo", "reset", "return",
-        "rn", "rs", "run", "show", "ll", "echo", "rv", "neurons", "step", "tbreak", "trace", "up", "down", "upstream", "drives", "roles", "repair", "token", "top", "watch", "where", "continue", "display",
+        "rn", "rs", "run", "show", "ll", "echo", "rv", "neurons", "mark", "explain",
+        "find", "latent", "latents", "examples", "step", "tbreak", "trace", "up", "down", "upstream", "drives", "roles", "repair", "token", "top", "watch", "where", "continue", "display",
     }  # fmt: skip
     assert set(registry.names()) == refused | takes_anything
 
@@ -647,9 +648,16 @@ def test_a_command_answers_in_words(session: Session, line: str, first: str) -> 
 def test_every_command_is_tried() -> None:
     tried = {registry.find(call.split()[0]).name for line, _ in GOOD for call in line.split(" ;; ")}
     elsewhere = {"examples", "find"}  # tests/test_exampling.py, with a store
-    assert tried | elsewhere | {"quit", "unalias", "features", "latents", "latent", "interact"} == set(
-        registry.names()
-    )
+    assert tried | elsewhere | {
+        "quit",
+        "unalias",
+        "features",
+        "latents",
+        "latent",
+        "interact",
+        "explain",
+        "mark",
+    } == set(registry.names())
 
 
 def examples() -> Iterator[tuple[str, str]]:

@@ -29,7 +29,7 @@ COMMANDS = (
     "token @3", "generate 3", "undo", "redo", "trace L1H2@END via v", "verify -n 1", "edge ablate L0H1 -> L2H1.q", "path L0H1 -> U mlps",
     "edits", "checkpoint it", "diff base now", "assert 1 == 1", "commands",
     "sweep ablate heads", "sweep patch pairs L2H1",
-    "freeze ln", "steer N1.5@END = 2", "align", "swap",
+    "freeze ln", "steer N1.5@END = 2", "align", "swap", "mark L1H2",
 )  # fmt: skip
 SETS = ("prompts", "over")
 "Tried on a set of their own, in tests/test_prompt_sets.py."
