@@ -282,6 +282,14 @@ KEYS: tuple[Key, ...] = (
     ),
     Key("pane-T", ("T",), "T", "go to the sums token by token", does="pane('T')", group=MOVE),
     Key("pane-I", ("I",), "I", "go to what is said of the selected node", does="pane('I')", group=MOVE),
+    Key(
+        "pane-E",
+        ("E",),
+        "E",
+        "go to the page of the component last asked about",
+        does="pane('E')",
+        group=MOVE,
+    ),
     Key("pane-H", ("H",), "H", "go to the sweep", does="pane('H')", group=MOVE),
     Key("pane-after", ("tab",), "Tab", "the next pane", does="next_pane", group=MOVE),
     Key("pane-before", ("shift+tab",), "⇧Tab", "the pane before", does="pane_before", group=MOVE),
@@ -341,6 +349,8 @@ PANES = {
     "tree": "What is upstream of the selected frame: each branch moves the one above it.",
     "strips": "Effects summed token by token: embeddings, MLPs, what heads ask from and read at each.",
     "heat": "The last sweep: one edit a cell.  Enter makes the edit of the selected one.",
+    "page": "What is known of a component: explanations with their scores, statistics, examples from a corpus.\n"
+    "Blue is activation; of a head blue is where it reads, orange what it reads.  [ ] is the peak.",
     "inspect": "The selected node: what it reads, what it does to the metric, which tokens it speaks for and against.",
     "next": "The tokens that the model would say next, at the token cursor.",
     "edits": "Interventions in force, in the order made.  Space switches one off, x deletes it, z undoes.",

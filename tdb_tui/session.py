@@ -19,6 +19,7 @@ from tdb_tui.metrics import in_other_prompt, is_usual, make_metric, metric_words
 from tdb_tui.readings import Reading
 from tdb_tui.state import Inputs, Place, Prompt, State
 from tdb_tui.sweeps.values import Picture
+from tdb_tui.tables.known import Known
 
 if TYPE_CHECKING:
     from tdb_tui.journal.writing import Journal
@@ -49,6 +50,8 @@ class Snapshot:
     "The metric of other inputs where it has been computed before."
     sweep: Picture | None = None
     "The last sweep, of this run or of one before it."
+    page: Known | None = None
+    "What is known of the component that was asked about last."
 
     @property
     def asked(self) -> Asked:
@@ -111,6 +114,7 @@ class Session:
         "Where lines are written down as they are carried out."
         self._saved = True
         "Whether a file holds what has been changed, circuits apart."
+        self.page: Known | None = None
         self.sweep: Picture | None = None
         "The last one, which snapshots show until there is another."
         self.snapshot = self._arrive(state)
@@ -167,7 +171,7 @@ class Session:
     def back_to(self, point: Savepoint) -> None:
         """As if nothing had happened since `point`."""
         self.snapshot, self.past, self.future = point.snapshot, list(point.past), list(point.future)
-        self.sweep = point.snapshot.sweep
+        self.sweep, self.page = point.snapshot.sweep, point.snapshot.page
         self.opening, self.done, self._saved = point.opening, list(point.done), point.saved
 
     def undo(self) -> Step:
@@ -208,7 +212,9 @@ class Session:
         base = self.engine.reading(replace(state.inputs, edits=()))
         other = self._other(state.inputs, base.metric)
         info, tokenizer = self.engine.info, self.engine.tokenizer
-        return Snapshot(state, now, base, info, tokenizer, other, self.engine.known_value, self.sweep)
+        return Snapshot(
+            state, now, base, info, tokenizer, other, self.engine.known_value, self.sweep, self.page
+        )
 
     def _other(self, inputs: Inputs, metric: Metric) -> Reading | None:
         """Prompt B read through the metric of A's baseline, so that a divergence is from that."""

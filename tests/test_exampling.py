@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from explanations.collation.collecting import Collector, collect
@@ -10,14 +11,18 @@ from explanations.collation.corpus import Row
 from explanations.collation.finishing import write
 from explanations.collation.groups import model_groups
 from explanations.collation.plans import Plan
-from explanations.records import Explanation, Note, Sampling, Score
+from explanations.records import Explanation, Histogram, Moments, Note, Sampling, Score, Statistics
 from explanations.schema import Identity
 from explanations.store import open_store
 from explanations.writing import put_explanations, put_note, writing
+from model.sites import Site
 from tdb_tui.contract import RESULTS
 from tdb_tui.engine import Engine
 from tdb_tui.errors import CommandError
 from tdb_tui.session import Session
+from tdb_tui.tables.examples import histogram_line
+from tdb_tui.views.data import PageRow
+from tdb_tui.views.page import activations, page
 from tests.sessions import PROMPT, PROMPT_B, begin, do, fail, load, said, write_model
 
 PLAN = Plan(length=8, batch=4, top=3, active=3, random=2)
@@ -135,3 +140,66 @@ def test_a_store_of_another_model_is_refused_and_the_one_before_stays(engine: En
 @pytest.mark.parametrize(("name", "line"), [("examples", "examples N1.5"), ("find", "find zebra")])
 def test_an_answer_holds_the_keys_of_the_contract(session: Session, name: str, line: str) -> None:
     assert set(RESULTS[name]) <= set(do(session, line).result)
+
+
+def test_the_page_shows_what_is_known_and_shades_the_peaks(session: Session, engine: Engine) -> None:
+    assert page(session.snapshot) is None
+    do(session, "info N1.5")
+    view = page(session.snapshot)
+    assert view is not None and view.title == "N1.5"
+    texts = ["".join(text for text, _ in row) for row in view.rows]
+    assert texts[0] == "  0.62  the word zebra  (person)"
+    top = view.rows[texts.index("top") + 1]
+    assert [look for text, look in top if text.startswith("[")] == ["heat4"]
+    assert {look for _, look in top} <= {"plain", "dim", *(f"heat{level}" for level in range(5))}
+
+
+def test_the_page_of_a_head_names_both_ends_in_two_colours(session: Session) -> None:
+    rows: list[PageRow] = []
+    for head in range(4):
+        do(session, f"info L1H{head}")
+        view = page(session.snapshot)
+        assert view is not None
+        rows += [row for row in view.rows if any(text.startswith("<") for text, _ in row)]
+    assert rows, "no head reads another token than its own"
+    looks = {text[0]: look for text, look in rows[0] if text[0] in "[<"}
+    assert looks["["].startswith("heat") and looks["<"].startswith("heat-")
+
+
+def test_the_prompts_own_activations_on_the_page_are_those_of_the_run(
+    session: Session, engine: Engine
+) -> None:
+    for name in ("N1.5", "L1H2", "M1"):
+        do(session, f"info {name}")
+        assert session.page is not None
+        acts = activations(session.snapshot, session.page)
+        assert acts is not None
+        node = do(session, f"p {name}@END").result["value"]
+        if name == "N1.5":
+            assert acts[-1] == pytest.approx(node["act"], rel=1e-5)
+        elif name == "M1":
+            out = session.snapshot.now.trace[Site.MLP_OUT, 1][
+                -1
+            ]  # with its bias, which is a row of its own in rankings
+            assert acts[-1] == pytest.approx(float(out.norm()), rel=1e-4)
+        else:
+            pairs = [
+                do(session, f"p {name}@END<{key}").result["value"]["write_norm"] for key in range(len(acts))
+            ]
+            assert acts[-1] == pytest.approx(max(pairs), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("edges", "counts", "line"),
+    [
+        ([1, 1.25, 1.5, 1.75, 2], [10, 0, 0, 1], "1 █  ▃ 2  (log counts)"),
+        ([-0.5, -0.25, 0.25, 0.5], [1, 2, 1], "-0.5 ████ 0.5  (log counts)"),
+        ([2.0, 2.5], [3], ""),
+        ([-np.inf, -1.0, 0.0, 1.0, np.inf], [4, 4, 4, 4], "-2 ████ 2  (log counts)"),
+    ],
+)
+def test_a_histogram_is_a_row_of_bars(edges: list[float], counts: list[int], line: str) -> None:
+    moments = Moments(1, 0.0, 1.0, 0.0, 3.0)
+    histogram = Histogram(np.array(edges, dtype=np.float64), np.array(counts))
+    found = histogram_line(Statistics(moments, 1.0, None, histogram), columns=4)
+    assert found == line

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from explanations.writing import Family
 from model.components import Component, Kind
+from model.dictionaries import LETTER_OF
 from model.edits.sources import Where
 from model.gpt2 import GPT2, wide
 from model.sites import Site
 from sae.autoencoder import Autoencoder
-from sae.places import PLACES
 
 Acts = Mapping[Where, Tensor]
 
@@ -52,7 +52,7 @@ def neurons(model: GPT2, layer: int) -> Group:
 
 
 def mlp(layer: int) -> Group:
-    """The length of what an MLP writes."""
+    """The length of `mlp_out`, its bias included, which the debugger's write norm of an MLP leaves out."""
     at = Site.MLP_OUT, layer
     nodes = (str(Component(Kind.MLP, layer)),)
 
@@ -80,7 +80,7 @@ def heads(model: GPT2, layer: int) -> Group:
 def latents(model: GPT2, autoencoder: Autoencoder, source: str) -> Group:
     """The latents of a dictionary, at the site that it reads; `source` says which dictionary it is."""
     site, layer = autoencoder.writes
-    letter = PLACES[site]
+    letter = LETTER_OF.get(site, "r")
     nodes = _names(Kind.LATENT, layer, autoencoder.n_latent, letter)
     family = Family(f"F{letter}{layer}", source)
 

@@ -1,6 +1,7 @@
 """What a component does in a corpus: dataset examples, and components found by words."""
 
 from explanations.records import Sampling
+from model.tokenizer import Tokenizer
 from tdb_tui.commands.table import command
 from tdb_tui.errors import CommandError, did_you_mean
 from tdb_tui.formats import plain
@@ -15,6 +16,7 @@ from tdb_tui.tables.examples import (
     explanation_lines,
     statistics_lines,
 )
+from tdb_tui.tables.known import Known
 
 ROWS = 6
 SAMPLINGS = tuple(sampling.value for sampling in Sampling)
@@ -35,7 +37,8 @@ def examples(session: Session, call: Call) -> Reply:
 
     `top` are the sequences with the largest activations; `quantile` a random sample of those in which it is above
     zero, the largest first; `random` a random sample of all.  The token in `[ ]` is the peak; a head reads the one in
-    `< >`, and its value is the length of what it moves from there, A_qk |v_k W_O|.  `-n 0` shows all that are kept.
+    `< >`, and its value is the length of what it moves from there, A_qk |v_k W_O|; an MLP's is the length of what
+    it puts out, its bias included.  `-n 0` shows all that are kept.
     The `<|endoftext|>` before a text is not counted.
     """
     at_most(call, 2)
@@ -108,19 +111,13 @@ def _short(text: str, width: int = 60) -> str:
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
-def known_lines(session: Session, component: str, count: int = 3) -> list[str]:
+def known_lines(tokenizer: Tokenizer, known: Known, count: int = 3) -> list[str]:
     """What the stores say of a component, for `info`; nothing where none knows it."""
-    stores, tokenizer = session.engine.stores, session.engine.tokenizer
-    if not stores.paths:
-        return []
-    said = explanation_lines(stores.explanations(component))
-    said += [f"note: {note.text}" for note in stores.notes(component)]
-    statistics = stores.statistics(component)
-    if statistics is None:
+    said = [*explanation_lines(known.explanations), *(f"note: {text}" for text in known.notes)]
+    if known.statistics is None:
         return said
-    said += statistics_lines(tokenizer, statistics)
-    for sampling in Sampling:
-        found = stores.examples(component, sampling, count)
-        lines = columns([(plain(each.value), example_line(tokenizer, each)) for each in found], "r-")
-        said += [sampling.value, *(f"  {line}" for line in lines)]
-    return said
+    said += statistics_lines(tokenizer, known.statistics)
+    for sampling, found in known.examples.items():
+        cells = [(plain(each.value), example_line(tokenizer, each)) for each in found[:count]]
+        said += [sampling.value, *(f"  {line}" for line in columns(cells, "r-"))]
+    return [*said, f"examples {known.component} lists more"]

@@ -17,6 +17,7 @@ VIEWS = {
     "tree": "what is upstream, as a tree",
     "strips": "effects summed token by token",
     "heat": "the last sweep",
+    "page": "what is known of the component asked about last",
     "lists": "interventions, stop points and displays",
     "next": "the next tokens",
 }
@@ -36,6 +37,7 @@ def view(session: Session, call: Call) -> Reply:
     rank    the ranked nodes;  attn  a head's attention;  next  the next tokens
     tree    what is upstream of the selected frame: Enter opens and closes a branch
     strips  effects summed token by token;  heat  the last sweep
+    page    what is known of the component that `info` was last asked about
     lists   interventions, stop points and displays
     """
     if not call.args:

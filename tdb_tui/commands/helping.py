@@ -21,6 +21,7 @@ from tdb_tui.language.parsing import Call, Word
 from tdb_tui.language.registry import Command, Repeat
 from tdb_tui.replies import Reply, columns
 from tdb_tui.session import Session
+from tdb_tui.tables.known import known
 from tdb_tui.topics import TOPICS
 
 NONE = {
@@ -166,15 +167,19 @@ def _about(session: Session, call: Call) -> Reply:
     """A node's measures and what is noted of it.  Raises CommandError."""
     word = call.args[0]
     try:
-        component = str(one_component(session.snapshot, word))
+        part = one_component(session.snapshot, word)
     except CommandError as error:
         if not word.text[:1].islower() or not word.text.isalpha():
             raise
         right = did_you_mean(word.text, INFO) or f": {', '.join(INFO)}, or a node"
         raise CommandError(f"info knows no {word.text!r}{right}", error.code, col=word.col) from None
     reply = print_(session, call)
-    known = known_lines(session, component)
-    return replace(reply, lines=(*reply.lines, *notes_of(session.state, component), *known))
+    found = known(session.engine.stores, part)
+    own = (*reply.lines, *notes_of(session.state, str(part)))
+    session.page = replace(found, measures=own)
+    session.go(session.state)
+    said = (*own, *known_lines(session.engine.tokenizer, found))
+    return replace(reply, lines=said, view="page")
 
 
 def help_text(each: Command) -> tuple[str, ...]:

@@ -11,13 +11,13 @@ MIDDLE, WIDE = 120, 170
 TALL = 30
 "Rows that three columns need."
 
-VIEWS = ("rank", "attn", "tree", "strips", "heat", "lists", "next", "inspect")
+VIEWS = ("rank", "attn", "tree", "strips", "heat", "page", "lists", "next", "inspect")
 "What the one column at the right can show, in the order of the `v` key."
 
-SIDES = ("attn", "tree", "strips", "heat", "next", "inspect")
+SIDES = ("attn", "tree", "strips", "heat", "page", "next", "inspect")
 "The same for the last column of two."
 
-MIDDLES = ("attn", "tree", "strips", "heat")
+MIDDLES = ("attn", "tree", "strips", "heat", "page")
 "The same for the middle one of three; next tokens stand below it, and the last column has what is selected."
 
 WORKING = 42

@@ -21,6 +21,7 @@ from tdb_tui.panes.heatmap import HeatMap
 from tdb_tui.panes.hints import Hints
 from tdb_tui.panes.listing import Listing
 from tdb_tui.panes.log import Log
+from tdb_tui.panes.page import Page
 from tdb_tui.panes.paint import Spans
 from tdb_tui.panes.pane import Divider, Painted, Pane
 from tdb_tui.panes.ranked import Ranked
@@ -103,6 +104,7 @@ class Desk(Screen[None], inherit_bindings=False):
         self.tokens = Tokens("tokens", prompt)
         self.listing, self.ranked, self.attention = Listing("code"), Ranked("rank"), Attention("attn")
         self.upstream, self.sums, self.heat = Tree("tree"), Strips("strips"), HeatMap("heat")
+        self.page = Page("page")
         self.edits = Rows("edits", 5, "interventions")
         self.stops = Rows("stops", 6, "stop points")
         self.displays = Rows("displays", 7, "display")
@@ -116,7 +118,7 @@ class Desk(Screen[None], inherit_bindings=False):
 
     def compose(self) -> ComposeResult:
         yield from (self.title_line, self.status, self.tokens)
-        yield from (self.listing, self.ranked, self.attention, self.upstream, self.sums, self.heat)
+        yield from (self.listing, self.ranked, self.attention, self.upstream, self.sums, self.heat, self.page)
         yield from (self.next_tokens, self.about)
         yield from (self.edits, self.stops, self.displays, self.trajectory, self.log_pane)
         yield from (Divider("bar1"), Divider("bar2"), Divider("bar3"))
@@ -183,6 +185,7 @@ class Desk(Screen[None], inherit_bindings=False):
         self.upstream.show(look.tree)
         self.sums.show(look.strips)
         self.heat.show(look.heat)
+        self.page.show(look.page)
         self.trajectory.show(look.trajectory)
         for pane, view in (
             (self.edits, look.edits),

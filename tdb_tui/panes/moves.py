@@ -22,6 +22,7 @@ ORDER = (
     "tree",
     "strips",
     "heat",
+    "page",
     "next",
     "inspect",
     "edits",

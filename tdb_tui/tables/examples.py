@@ -77,12 +77,14 @@ def histogram_line(found: Statistics, columns: int = 48, bars: str = BARS) -> st
     edges, counts = found.histogram.edges.copy(), found.histogram.counts
     if len(counts) < 2:
         return ""
-    edges[0], edges[-1] = max(edges[0], 2 * edges[1]), min(edges[-1], 2 * edges[-2])
+    edges[0] = 2 * edges[1] if np.isinf(edges[0]) else edges[0]
+    edges[-1] = 2 * edges[-2] if np.isinf(edges[-1]) else edges[-1]
     grid = np.linspace(edges[0], edges[-1], columns + 1)
     below = np.interp(grid, edges, np.concatenate([[0], np.cumsum(counts)]))
-    heights = np.log1p(np.diff(below))
+    spread = np.maximum(np.diff(below), 0)  # rounding can go below
+    heights = np.log1p(spread)
     steps = len(bars) - 1
-    levels = np.where(np.diff(below) < 0.5, 0, np.ceil(heights / heights.max() * steps)).astype(int)
+    levels = np.where(spread < 0.5, 0, np.ceil(heights / heights.max() * steps)).astype(int)
     return f"{plain(edges[0])} {''.join(bars[level] for level in levels)} {plain(edges[-1])}  (log counts)"
 
 

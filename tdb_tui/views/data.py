@@ -225,6 +225,19 @@ class RowsView:
     "Shown, dim, where there are no rows."
 
 
+Piece = tuple[str, str]
+"Text, and how it looks: `plain`, `dim`, `heat-4` to `heat4`."
+PageRow = tuple[Piece, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PageView:
+    """What is known of one component."""
+
+    title: str
+    rows: tuple[PageRow, ...]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Look:
     """Everything on the screen that comes from the session, at one moment."""
@@ -246,6 +259,8 @@ class Look:
     "Likewise."
     heat: HeatView | None = None
     "The last sweep."
+    page: PageView | None = None
+    "The component that was asked about last."
     inspect: RowsView | None = None
     "The selected node; None where it has not been computed, for nobody sees it."
     edits_of: dict[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])

@@ -12,6 +12,7 @@ from tdb_tui.views.data import AttentionView, Look, RankedView, RowsView, Strips
 from tdb_tui.views.heat import HeatView
 from tdb_tui.views.inspect import inspect
 from tdb_tui.views.listing import listing
+from tdb_tui.views.page import page
 from tdb_tui.views.ranked import ranked
 from tdb_tui.views.strips import token_effects
 from tdb_tui.views.sweep import sweep
@@ -61,6 +62,7 @@ class Looker:
             tree=self._upstream(snapshot, "tree" in panes),
             strips=self._sums(snapshot, "strips" in panes),
             heat=self.heat(snapshot),
+            page=page(snapshot),
             inspect=self._inspected(snapshot, node) if "inspect" in panes else None,
             attention=self._attention(snapshot, shown),
             trajectory=trajectory(snapshot),
