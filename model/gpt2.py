@@ -81,6 +81,23 @@ Past = Callable[[int], tuple[Tensor, Tensor]]
 """layer -> keys and values of the tokens before those that are run: each [batch, head, pos, d_head]."""
 
 
+def scores_of(q: Tensor, k: Tensor) -> Tensor:
+    """Before the causal mask: q [..., query, d_head], k [..., key, d_head] -> [..., query, key]."""
+    return q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+
+
+def pattern_of(scores: Tensor) -> Tensor:
+    """Masked and through the softmax, the last query seeing every key: [..., query, key]."""
+    queries, keys = scores.shape[-2:]
+    ahead = torch.ones(queries, keys, dtype=torch.bool, device=scores.device).triu(1 + keys - queries)
+    return wide(scores).masked_fill(ahead, -math.inf).softmax(-1).to(scores.dtype)
+
+
+def activated(pre: Tensor) -> Tensor:
+    """GELU, in the form that GPT-2 has: the same shape."""
+    return F.gelu(pre, approximate="tanh")
+
+
 class Attention(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -94,18 +111,14 @@ class Attention(nn.Module):
         q = hook(Site.Q, layer, q)  # [batch, head, pos, d_head]
         k = hook(Site.K, layer, k)
         v = hook(Site.V, layer, v)
-        before = 0
         if past is not None:
-            before = past(layer)[0].shape[2]
             k, v = (
                 torch.cat([old.expand(batch, -1, -1, -1), new], 2)
                 for old, new in zip(past(layer), (k, v), strict=True)
             )
         # The hook sees the scores before the causal mask: finite everywhere, and no edit can look ahead.
-        scores = hook(Site.SCORES, layer, q @ k.transpose(-1, -2) / math.sqrt(self.d_head))
-        ahead = torch.ones(pos, before + pos, dtype=torch.bool, device=x.device).triu(1 + before)
-        pattern = wide(scores).masked_fill(ahead, -math.inf).softmax(-1).to(x.dtype)
-        pattern = hook(Site.PATTERN, layer, pattern)  # [batch, head, query, key]
+        scores = hook(Site.SCORES, layer, scores_of(q, k))
+        pattern = hook(Site.PATTERN, layer, pattern_of(scores))  # [batch, head, query, key]
         z = hook(Site.Z, layer, pattern @ v)  # [batch, head, pos, d_head]
         heads = z.transpose(1, 2).reshape(batch, pos, d_model) @ self.c_proj.weight
         bias = hook(Site.ATTN_BIAS, layer, self.c_proj.bias.expand(batch, pos, d_model))
@@ -120,7 +133,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor, layer: int, hook: Hook) -> Tensor:
         pre = hook(Site.MLP_PRE, layer, self.c_fc(x))  # [batch, pos, d_mlp]
-        post = hook(Site.MLP_POST, layer, F.gelu(pre, approximate="tanh"))
+        post = hook(Site.MLP_POST, layer, activated(pre))
         bias = hook(Site.MLP_BIAS, layer, self.c_proj.bias.expand(x.shape))
         return hook(Site.MLP_OUT, layer, post @ self.c_proj.weight + bias)
 

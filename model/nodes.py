@@ -54,6 +54,10 @@ class NodeTable:
     def __len__(self) -> int:
         return len(self.kind)
 
+    @property
+    def nbytes(self) -> int:
+        return sum(getattr(self, field.name).nbytes for field in fields(self))
+
     def node(self, row: int) -> Node:
         """Raises ValueError for a row of several nodes."""
         component = self.component(row)

@@ -1,12 +1,14 @@
 """One run, recorded: everything later analysis reads, in one value that never changes."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
+from model.acts import Acts, can_be_made
 from model.dictionaries import Dictionaries
 from model.edits.interventions import Change, Compound, Sources, Splice, Where, first_layer, flat
 from model.edits.paths import hook_of
@@ -45,8 +47,15 @@ class Trace:
     @property
     def nbytes(self) -> int:
         """Bytes held; tensors that two sites share count once, expanded ones as what they really store."""
-        storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in self.acts.values()}
-        return sum(storages.values())
+        return bytes_of([self])
+
+
+def bytes_of(traces: Iterable[Trace]) -> int:
+    """Bytes held by runs together: what is shared by them, and by sites of one, counts once."""
+    kept = chain.from_iterable(
+        (trace.acts.kept if isinstance(trace.acts, Acts) else trace.acts).values() for trace in traces
+    )
+    return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in kept}.values())
 
 
 def recorder(into: dict[Where, Tensor], sites: Collection[Site] = RECORDED) -> Hook:
@@ -78,25 +87,35 @@ def record(
     The logits are not computed; they are one `unembed` away, at the positions somebody looks at.
     """
     acts: dict[Where, Tensor] = {}
+    again: set[Where] = set()
     changes = flat(changes)
 
     def run(others: Sequence[Change]) -> Trace:
         return record(model, tokens, others, sources, also=also, base=base)
 
+    def lean(site: Site, layer: int, x: Tensor) -> Tensor:
+        again.discard((site, layer))
+        if site in sites and can_be_made(acts, (site, layer), x[0]):
+            del acts[site, layer]
+            again.add((site, layer))
+        return x
+
     spliced: dict[Where, Splice] = {}
     made = hook_of(model, changes, sources, base, run, spliced)
-    hook = compose(also, made, recorder(acts, sites))
+    hook = compose(also, made, recorder(acts, sites), lean)
     first = -1 if base is None else shared_layers(base, tokens, changes, model.config.n_layer)
     if base is None or first < 0:
         ids = torch.tensor([list(tokens)], device=model.wte.weight.device)
         resid = model.embed(ids, hook)
     else:
-        acts |= {(site, layer): x for (site, layer), x in base.acts.items() if _before(site, layer, first)}
+        earlier = base.acts if isinstance(base.acts, Acts) else Acts(base.acts)
+        acts |= {at: x for at, x in earlier.kept.items() if _before(*at, first)}
+        again |= {at for at in earlier.again if _before(*at, first)}
         spliced |= {at: parts for at, parts in base.spliced.items() if _before(*at, first)}
         resid = entering(base, first)
     resid = model.layers(resid, hook, first=max(first, 0))
     model.final_norm(resid, hook)
-    found = MappingProxyType(acts), sources.dictionaries, MappingProxyType(spliced)
+    found = Acts(acts, frozenset(again)), sources.dictionaries, MappingProxyType(spliced)
     return Trace(tuple(tokens), changes, *found)
 
 

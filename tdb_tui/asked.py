@@ -1,8 +1,9 @@
 """One question about one run: the metric, or a frame of tracing.  Its rows, their books, and measured effects."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from model.effects.latents import (
 from model.lens import residuals
 from model.measured.scorers import Scorer
 from model.nodes import NodeTable, joined
-from model.sites import Hook, Where
+from model.sites import Hook, Site, Where
 from model.targets import Target
 from model.upstream.branches import Branch
 from model.upstream.tree import Pruning, tree
@@ -36,8 +37,28 @@ PARTITION = ("embed", "head", "mlp", "bias")
 
 DICTIONARY_TABLES = {"latent": latent_table, "error": error_table, "beside": beside_table}
 
-MAX_ROWS = 4_000_000
-"Above this a table is made for one token only: 288 MB of columns."
+MAX_ROWS = 2_000_000
+"Above this no table is made of all rows: 130 MB of columns."
+
+BLOCK = 500_000
+"About as many rows are made at a time where there are more than that."
+
+LONG = ("pair", "neuron")
+"Kinds of which there can be too many for one table."
+
+
+TABLES = 160 << 20
+"Bytes of tables kept: two of a million rows, and many of one token."
+
+
+class Sized(Protocol):
+    """What knows how many bytes it holds."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+
+Big = TypeVar("Big", bound=Sized)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +94,7 @@ class Asked:
     _lenses: dict[tuple[int, ...], NDArray[np.float64]] = field(default_factory=dict)
     _inside: dict[tuple[int, tuple[int, ...], int], Inside] = field(default_factory=dict)
     _trees: dict[Pruning, Branch] = field(default_factory=dict)
+    _kept: dict[str, tuple[Hashable, Sized]] = field(default_factory=dict)
     _known: Mapping[Effect, Measured] = field(default_factory=lambda: {each: Measured() for each in Effect})
     "What has been measured, and is kept for longer than this question."
 
@@ -103,7 +125,30 @@ class Asked:
         key = (group, None if positions is None else tuple(positions))
         if key not in self._tables:
             self._tables[key] = self._make_table(group, positions)
+            self._forget()
         return self._tables[key]
+
+    def _forget(self) -> None:
+        """The first tables go where there are too many: one for each token of a long prompt would be all."""
+        while len(self._tables) > 1 and sum(each.nbytes for each in self._tables.values()) > TABLES:
+            del self._tables[next(iter(self._tables))]
+
+    def kept(self, key: tuple[str, *tuple[Hashable, ...]], make: Callable[[], Big]) -> Big:
+        """What was made for this key, or made now: of keys that begin with the same word, the last one's is kept."""
+        found = self._kept.get(key[0])
+        if found is None or found[0] != key:
+            self._kept.pop(key[0], None)
+            found = self._kept[key[0]] = key, make()
+        return found[1]  # pyright: ignore[reportReturnType]
+
+    @property
+    def nbytes(self) -> int:
+        """What has been computed so far: gradients, tables and orders."""
+        by = self.__dict__.get("gradients")
+        held = 0 if by is None else sum(each.nbytes for each in (by.direct, by.embed, by.mid, by.post))
+        return held + sum(
+            each.nbytes for each in (*self._tables.values(), *(big for _, big in self._kept.values()))
+        )
 
     def _make_table(self, group: str, positions: Sequence[int] | None) -> NodeTable:
         args = self.run.model, self.run.trace, self.gradients
@@ -124,6 +169,23 @@ class Asked:
         }[group](*args)
         return table if positions is None else table.at(positions)
 
+    def blocks(self, groups: Sequence[str]) -> list[range]:
+        """Tokens, a few at a time, whose rows are one table where all would be too many."""
+        length = len(self.run.trace.tokens)
+        step = max(1, BLOCK * length // max(1, sum(map(self.rows_of, groups))))
+        return [range(first, min(first + step, length)) for first in range(0, length, step)]
+
+    def block(self, groups: Sequence[str], positions: Sequence[int]) -> NodeTable:
+        """Every node of some kinds at some tokens, not kept."""
+        self.run.also(Site.RESID_PRE, 0, self.gradients.embed)  # may raise to stop
+        few = [group not in LONG for group in groups]
+        return joined(
+            [
+                self.table(group).at(positions) if short else self._make_table(group, positions)
+                for group, short in zip(groups, few, strict=True)
+            ]
+        )
+
     def of_dictionaries(
         self, group: str, places: tuple[Where, ...], positions: Sequence[int] | None = None
     ) -> NodeTable:
@@ -135,6 +197,7 @@ class Asked:
                 make = DICTIONARY_TABLES[group]
                 self._tables[key] = make(self.run.model, self.run.trace, self.gradients, [at], positions)
             found.append(self._tables[key])
+        self._forget()
         return joined(found)
 
     def in_use(self, letters: Collection[str]) -> tuple[Where, ...]:
@@ -178,12 +241,19 @@ class Asked:
             target=self.target.value,
         )
 
-    def balance_of_groups(self, members: NodeTable, places: tuple[Where, ...] = ()) -> Balance:
-        """The books of groups: biases that are in a group are among the rows, and not among the biases."""
-        bias = members.is_bias()
-        inside = float(members.direct[bias].sum())
-        found = self.balance(members, places)
-        return replace(found, rows=found.rows + inside, biases=found.biases - inside)
+    def balance_of_groups(self, direct: float, inside: float, places: tuple[Where, ...] = ()) -> Balance:
+        """The books of groups: biases that are in a group are among the rows, and not among the biases.
+
+        `direct` is what their direct effects add up to, `inside` what biases have of it; `places` as for `balance`.
+        """
+        partition = self.partition_with(places)
+        bias = partition.is_bias()
+        return Balance(
+            rows=direct,
+            biases=float(partition.direct[bias].sum()) - inside,
+            rest=float(partition.direct[~bias].sum()) - (direct - inside),
+            target=self.target.value,
+        )
 
     def effects(self, effect: Effect) -> Effects:
         """What is measured, one way of editing nodes."""

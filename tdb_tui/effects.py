@@ -143,9 +143,7 @@ def can_be_measured(node: Node) -> bool:
 
 def measurable(table: NodeTable, groups: Groups | None = None) -> NDArray[np.bool_]:
     """The same for every row of a table, which may be of groups: [row]."""
+    fixed = [KINDS.index(kind) for kind in UNMEASURED]
     if groups is None:
-        return ~np.isin(table.kind, [KINDS.index(kind) for kind in UNMEASURED])
-    fixed = np.flatnonzero(~measurable(groups.source)[groups.rows])
-    found = np.ones(len(table), dtype=bool)
-    found[np.searchsorted(groups.ends, fixed, side="right")] = False
-    return found
+        return ~np.isin(table.kind, fixed)
+    return np.logical_not(groups.kinds[:, fixed].any(axis=1))

@@ -21,11 +21,12 @@ from model.metrics import Metric, Quantity
 from model.sampling import Step
 from model.sites import Site, Where
 from model.tokenizer import Tokenizer, load_tokenizer
-from model.trace import Trace, metric_value, record, reference, shared_layers
+from model.trace import Trace, bytes_of, metric_value, record, reference, shared_layers
 from model.weights import load_model, model_hash
 from tdb_tui.effects import Effect
 from tdb_tui.errors import CommandError, ComputeFailed, Interrupted
 from tdb_tui.machine.devices import compute_errors, pick_device, pick_dtype
+from tdb_tui.machine.memory import give_back_large_tensors
 from tdb_tui.machine.models import DEMO
 from tdb_tui.measurements import Measured, Measurements
 from tdb_tui.readings import Reading
@@ -44,9 +45,12 @@ if TYPE_CHECKING:
     from sae.autoencoder import Autoencoder
     from sae.evaluation import Report
 
-CACHE_BYTES = 1 << 30
-"Two runs of GPT-2 small at 512 tokens: with edits and without."
+CACHE_BYTES = 768 << 20
+"""Three runs of GPT-2 small at 512 tokens, and what has been read from them: with edits, without, and prompt B.  The
+session holds these in any case, so that keeping fewer would only mean to run them again."""
 READINGS = 16
+LEAST_READINGS = 3
+"Those of the snapshot: the run with edits, without, and prompt B."
 VALUES = 4096
 NORMS = (Site.LN1_SCALE, Site.LN2_SCALE, Site.LN_FINAL_SCALE, Site.LN_FINAL)
 
@@ -109,6 +113,24 @@ class Engine:
         while len(self._readings) > READINGS:
             self._readings.popitem(last=False)
         return self._readings[key]
+
+    @property
+    def kept_bytes(self) -> int:
+        """What runs and what has been read from them hold: bounded, however long the session."""
+        return bytes_of(self._traces.values()) + sum(each.nbytes for each in self._readings.values())
+
+    def _make_room(self, coming: int = 0) -> None:
+        """Forget what was asked about longest ago until there is room for `coming` bytes more.
+
+        Rows first, which are soon made again from a run, and then runs.
+        """
+        while len(self._readings) > LEAST_READINGS and self.kept_bytes + coming > self._cache_bytes:
+            self._readings.popitem(last=False)
+        while len(self._traces) > 1 and self.kept_bytes + coming > self._cache_bytes:
+            _, gone = self._traces.popitem(last=False)
+            # what was read from it would hold it
+            for reading in [key for key, reading in self._readings.items() if reading.trace is gone]:
+                del self._readings[reading]
 
     def value(self, inputs: Inputs) -> float:
         """The metric of these inputs, of which no more is kept.  Raises ComputeFailed and Interrupted."""
@@ -207,17 +229,17 @@ class Engine:
         if key not in self._traces:
             loaded = self.saes.loaded(inputs.saes)
             sources = self._sources(inputs) if changes else Sources(dictionaries=loaded)
-            self._traces[key] = self._recorded(prompt, changes, sources, self._nearest(key, prompt, changes))
+            nearest = self._nearest(key, prompt, changes)
+            self._make_room(self._size_of(prompt))
+            self._traces[key] = self._recorded(prompt, changes, sources, nearest)
         self._traces.move_to_end(key)
-        while (
-            len(self._traces) > 1 and sum(trace.nbytes for trace in self._traces.values()) > self._cache_bytes
-        ):
-            _, gone = self._traces.popitem(last=False)
-            # what was read from it would hold it
-            held = [key for key, reading in self._readings.items() if reading.trace is gone]
-            for reading in held:
-                del self._readings[reading]
+        self._make_room()
         return self._traces[key]
+
+    def _size_of(self, prompt: Prompt) -> int:
+        """Bytes that a run of it takes, by those there are; 0 for the first."""
+        length = len(prompt.tokens)
+        return max((trace.nbytes * length // len(trace.tokens) for trace in self._traces.values()), default=0)
 
     def _recorded(
         self, prompt: Prompt, changes: Sequence[Change], sources: Sources, base: Trace | None
@@ -280,7 +302,7 @@ class Engine:
         Whatever overflows inside a layer reaches the next norm.  An infinite scale is refused as well: it divides
         everything to zero, so that the logits after it are finite and say nothing.
         """
-        seen = (x for (site, _), x in trace.acts.items() if site in NORMS)
+        seen = (trace[at] for at in trace.acts if at[0] in NORMS)
         if not all(bool(torch.isfinite(x).all()) for x in seen):
             last = next((edit for edit in reversed(inputs.edits) if edit.enabled), None)
             after = (
@@ -291,6 +313,7 @@ class Engine:
 
 def load_engine(directory: Path, name: str, why: str, device: str = "auto", dtype: str = "float32") -> Engine:
     """Load a model directory onto a device.  Raises CheckpointError, TokenizerError, DeviceError."""
+    give_back_large_tensors()
     place, kind = pick_device(device), pick_dtype(dtype)
     with compute_errors():
         model = load_model(directory, kind, place)

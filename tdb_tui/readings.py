@@ -83,6 +83,11 @@ class Reading:
         return self.asked().gradients
 
     @property
+    def nbytes(self) -> int:
+        """What has been computed so far, the trace apart."""
+        return sum(asked.nbytes for asked in self._asked.values())
+
+    @property
     def length(self) -> int:
         return len(self.trace.tokens)
 

@@ -239,6 +239,8 @@ class RankView:
     "Only so many of each kind, the first in order."
     latents: frozenset[str] = frozenset()
     "Letters of the dictionaries whose latents stand in the rows' places: `m` for MLPs and neurons, `a` for heads."
+    first: int = 0
+    "Of a ranking too long to be at hand as a whole, the place from which on it is shown."
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,15 @@
 """The engine runs no more than it must, keeps what it ran within a bound, and refuses what is not finite."""
 
+import gc
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from model.gpt2 import GPT2
 from model.sites import Site
+from model.trace import Trace, bytes_of
 from tdb_tui.engine import Engine
 from tdb_tui.errors import CommandError, ComputeFailed
 from tests.sessions import END, PROMPT, SHAPE, begin, do, fail, load, write_model
@@ -100,6 +103,39 @@ def test_runs_are_kept_within_the_bound_and_made_again_when_needed(engine: Engin
     for value in reversed(values[:-1]):
         do(session, "undo")
         assert session.snapshot.now.value == value
+
+
+def test_a_long_session_holds_few_runs_beside_those_it_shows(engine: Engine) -> None:
+    """Bytes of all runs that are alive, kept or not, after every line of a session with edits, undo and prompt B."""
+    model = begin(engine).snapshot.now.model
+    one = begin(engine).snapshot.now.trace.nbytes
+    small = Engine(model, engine.tokenizer, engine.info, cache_bytes=5 * one)
+    made: set[int] = set()
+    recorded = small._recorded
+
+    def counted(*args: Any) -> Trace:
+        trace = recorded(*args)
+        made.add(id(trace.acts))
+        return trace
+
+    small._recorded = counted
+    session = begin(small)
+    lines = [f"ablate L{layer}H{head}@3" for layer in range(SHAPE.n_layer) for head in range(2)]
+    for line in (
+        *lines,
+        "rank all",
+        "rank neurons",
+        "undo 3",
+        "redo",
+        "patch L1H2 from B",
+        "rank pairs",
+        "undo 4",
+    ):
+        do(session, line)
+        gc.collect()
+        alive = [each for each in gc.get_objects() if type(each) is Trace and id(each.acts) in made]
+        assert bytes_of(alive) <= 5 * one
+        assert bytes_of(small._traces.values()) <= 5 * one
 
 
 def test_running_again_from_nothing_gives_the_same_numbers(engine: Engine) -> None:

@@ -143,7 +143,7 @@ def _study(snapshot: Snapshot, shown: Ranked, rows: range, recipe: Recipe) -> St
     other = snapshot.other.trace if snapshot.other is not None and _as_long(snapshot) else None
     asked = snapshot.asked
     question = asked.target if snapshot.state.trail else snapshot.now.metric
-    return Study(asked, question, shown.table.take(shown.order[rows.start : rows.stop]), other, recipe)
+    return Study(asked, question, shown.table.take(shown.rows(rows)), other, recipe)
 
 
 def _estimated(session: Session, study: Study) -> Found:

@@ -10,7 +10,8 @@ from tdb_tui.language.parsing import Call, Word
 from tdb_tui.language.syntax import COMPARISONS, ExpressionError
 from tdb_tui.session import Snapshot
 from tdb_tui.state import RankView
-from tdb_tui.tables.ranking import KINDS, MEASURES, PER
+from tdb_tui.tables.chosen import MEASURES
+from tdb_tui.tables.ranking import KINDS, PER
 
 FOLLOWING = {
     "by": "by total, by direct, by measured, by patched, by norm or by act",
@@ -27,7 +28,7 @@ def read_view(snapshot: Snapshot, call: Call) -> RankView:
 
     Raises CommandError, with the column.
     """
-    view = replace(snapshot.state.rank, pos=None, within=(), sign="", per="", where=None, each=None)
+    view = replace(snapshot.state.rank, pos=None, within=(), sign="", per="", where=None, each=None, first=0)
     words = list(call.args)
     said: dict[str, Word] = {}
     while words:

@@ -17,7 +17,7 @@ from tdb_tui.session import Session, Snapshot
 from tdb_tui.settings import setting
 from tdb_tui.state import RankView
 from tdb_tui.tables.ranked_rows import footer, json_books, json_rows, text_rows
-from tdb_tui.tables.ranking import Ranked, ranked
+from tdb_tui.tables.ranking import Ranked, is_long, ranked
 
 ROWS = 25
 MEASURED_AT_ONCE = 25
@@ -25,6 +25,7 @@ MEASURED_AT_ONCE = 25
 MOST_EDITS_AT_ONCE = 2_000
 "Of groups, which take many: above this they are not measured before somebody asks."
 MOST_MEASURED = 20_000
+MOST_PRINTED = 1_000_000
 STREAM_SECONDS = 0.3
 
 
@@ -63,6 +64,9 @@ def rank(session: Session, call: Call) -> Reply:
     `where` keeps the rows (or groups) of which an expression over total direct measured patched norm act layer
     index pos key kind count is true, as in `where kind == "mlp" or abs(total) > 0.5`; a row without one of the
     values that it takes is left out.
+
+    `--from N` goes on after N rows, as `c` or Enter do.  Of more than two million rows (neurons or pairs of a long
+    prompt) a page at a time is made, 10,000 rows of it at hand on the screen, of all that the order has.
     """
     view = read_view(session.snapshot, call)
     count, first = (
@@ -70,7 +74,8 @@ def rank(session: Session, call: Call) -> Reply:
     )
     _measure_needed(session, view)
     snapshot = session.snapshot
-    shown = ranked(snapshot.asked, view)
+    view = replace(view, first=first if is_long(snapshot.asked, view) else 0)
+    shown = _printable(ranked(snapshot.asked, view, min(count or MOST_PRINTED, MOST_PRINTED)), count, first)
     last = len(shown) if count == 0 else min(first + count, len(shown))
     rows = range(first, max(first, last))
     few = len(rows) <= MEASURED_AT_ONCE and shown.edits(rows) <= MOST_EDITS_AT_ONCE
@@ -91,6 +96,15 @@ def rank(session: Session, call: Call) -> Reply:
     )
 
 
+def _printable(shown: Ranked, count: int, first: int = 0) -> Ranked:
+    """The ranking.  Raises CommandError for more rows than anybody reads, all of them where `count` is 0."""
+    rows = min(count or len(shown), len(shown) - first)
+    if rows > MOST_PRINTED:
+        message = f"{rows:,} rows are too many at once: -n 1000 shows as many, --from N goes on"
+        raise CommandError(message, code="too-many")
+    return shown
+
+
 def _measure_needed(session: Session, view: RankView) -> None:
     """Measure every row that the order or the filter needs measured.  Raises CommandError for too many."""
     needed = effects_needed(view)
@@ -100,7 +114,7 @@ def _measure_needed(session: Session, view: RankView) -> None:
         refuse_unpatchable(session.snapshot)
     filtered = effects_needed(replace(view, by="total"))
     before = replace(view, by="total", sign="", each=None, where=None if filtered else view.where)
-    shown = ranked(session.snapshot.asked, before)
+    shown = ranked(session.snapshot.asked, before, MOST_MEASURED)
     every = range(len(shown))
     edits = shown.edits(every)
     if edits > MOST_MEASURED:
@@ -145,7 +159,7 @@ def _measure(session: Session, view: RankView, shown: Ranked, rows: range, effec
 
 def ranked_rows(snapshot: Snapshot, count: int) -> tuple[str, ...]:
     """The first rows of the current ranking as text, and its books."""
-    shown = ranked(snapshot.asked, snapshot.state.rank)
+    shown = first_page(snapshot, count)
     rows = range(min(count, len(shown)))
     return (
         *text_rows(snapshot, shown, rows),
@@ -153,15 +167,20 @@ def ranked_rows(snapshot: Snapshot, count: int) -> tuple[str, ...]:
     )
 
 
+def first_page(snapshot: Snapshot, count: int = 1) -> Ranked:
+    """The current ranking, its first `count` rows at hand."""
+    return ranked(snapshot.asked, replace(snapshot.state.rank, first=0), count)
+
+
 def ranked_report(snapshot: Snapshot) -> Reply:
-    """All rows of the current ranking, as `rank -n 0` gives them."""
-    shown = ranked(snapshot.asked, snapshot.state.rank)
+    """All rows of the current ranking, as `rank -n 0` gives them.  Raises CommandError for too many."""
+    shown = _printable(first_page(snapshot, MOST_PRINTED), 0)
     return Reply(ranked_rows(snapshot, len(shown)), rows_result(snapshot, len(shown)))
 
 
 def rows_result(snapshot: Snapshot, count: int = ROWS) -> dict[str, object]:
     """The first rows of the current ranking as JSON, and its books."""
-    shown = ranked(snapshot.asked, snapshot.state.rank)
+    shown = first_page(snapshot, count)
     last = min(count, len(shown))
     return {
         "target": _target(snapshot),

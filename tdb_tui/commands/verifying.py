@@ -10,13 +10,13 @@ import torch
 
 from model.files import CheckpointError
 from model.reference.run import PlainGPT2, Tick, read_plain
+from tdb_tui.commands.ranking import first_page
 from tdb_tui.commands.table import command
 from tdb_tui.errors import CommandError, Interrupted
 from tdb_tui.language.arguments import at_most, option_integer
 from tdb_tui.language.parsing import Call
 from tdb_tui.replies import Reply, columns
 from tdb_tui.session import Session
-from tdb_tui.tables.ranking import ranked
 from tdb_tui.tables.verification import (
     Check,
     Second,
@@ -101,8 +101,8 @@ def _checks(session: Session, second: Second, count: int, missing: list[str]) ->
     def progress(text: str) -> None:
         session.engine.progress = text
 
-    shown = ranked(session.snapshot.asked, session.state.rank)
-    count = count or len(shown)
+    shown = first_page(session.snapshot)
+    count = count or len(shown.order)
     parts: dict[str, Callable[[], Iterator[Check]]] = {
         "the metric": lambda: metric_checks(second),
         "logits": lambda: logit_checks(second, TOPS),

@@ -11,7 +11,8 @@ from tdb_tui.files.saved_values import as_name, as_text, as_truth, as_whole
 from tdb_tui.language.filters import parse_filter
 from tdb_tui.session import Session
 from tdb_tui.state import LONGEST_NAME, Frame, RankView, Tree
-from tdb_tui.tables.ranking import KINDS, MEASURES, PER
+from tdb_tui.tables.chosen import MEASURES
+from tdb_tui.tables.ranking import KINDS, PER
 
 
 def read_marks(saved: Sequence[object]) -> tuple[str, ...]:

@@ -65,8 +65,9 @@ class Ranked(Pane):
 
     def heads(self) -> tuple[tuple[str, int], ...]:
         count = self.count()
+        start, of = (0, 0) if self.view is None else (self.view.start, self.view.of or count)
         last = min(self.top + self.rows_shown, count)
-        return ((f"{self.top + 1 if count else 0}-{last}/{count:,}", self.size.width - 2),)
+        return ((f"{start + self.top + 1 if count else 0}-{start + last}/{of:,}", self.size.width - 2),)
 
     def head(self) -> Component | None:
         """The selected head, None where the row is something else."""
@@ -83,7 +84,7 @@ class Ranked(Pane):
         read = "" if key < 0 else READS + (view.keys[key].strip() or view.keys[key])
         return (
             (CURSOR if selected else " ", SELECTED),
-            (right(str(at + 1), digits), DIM),
+            (right(str(view.start + at + 1), digits), DIM),
             self.sign(view.node(at), bool(view.circuit[row])),
             (left(view.node(at), name), SELECTED if selected else PLAIN),
             (f" {number(value)}", PLAIN),
@@ -100,10 +101,11 @@ class Ranked(Pane):
         assert view is not None  # count is 0 without one
         row = int(view.order[at])
         values = (view.measure[row], view.direct[row], self._other()[1][row])
-        return (str(at + 1), view.node(at), *("" if value != value else f"{value:.9g}" for value in values))
+        return (str(view.start + at + 1), view.node(at), *("" if value != value else f"{value:.9g}" for value in values))
 
     def _digits(self) -> int:
-        return max(len(str(self.top + self.rows_shown)), 2)
+        start = 0 if self.view is None else self.view.start
+        return max(len(str(start + self.top + self.rows_shown)), 2)
 
     def _widths(self, digits: int) -> tuple[int, int, int, int, int]:
         """Cells for the node, for its bar, for the direct and the measured effect, and for the token read."""

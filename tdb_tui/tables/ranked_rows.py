@@ -19,7 +19,8 @@ from tdb_tui.tables.ranking import Ranked
 def text_rows(snapshot: Snapshot, shown: Ranked, rows: range) -> tuple[str, ...]:
     """These places of the order, in columns."""
     tokens = snapshot.state.inputs.prompt.tokens
-    table = shown.table.take(shown.order[rows.start : rows.stop])
+    chosen = shown.rows(rows)
+    table = shown.table.take(chosen)
     effect = Effect.PATCHED if shown.by == "patched" else Effect.ABLATED
     measured = shown.measured(snapshot.asked, rows, effect)
     after = ("norm", "act", "reads") if shown.groups is None else ("rows",)
@@ -32,7 +33,7 @@ def text_rows(snapshot: Snapshot, shown: Ranked, rows: range) -> tuple[str, ...]
                 signed(float(table.total[row])),
                 signed(float(table.direct[row])),
                 "" if isnan(measured[row]) else signed(float(measured[row])),
-                *_after(snapshot, shown, table, row, int(shown.order[rows.start + row])),
+                *_after(snapshot, shown, table, row, int(chosen[row])),
             )
         )
     return columns(cells, "r-rrrrr-")
@@ -73,7 +74,7 @@ def footer(view: RankView, shown: Ranked, count: int, books: Balance) -> str:
 
 def json_rows(snapshot: Snapshot, shown: Ranked, rows: range) -> list[dict[str, object]]:
     """These places of the order, as the contract of the JSON has them."""
-    chosen = shown.order[rows.start : rows.stop]
+    chosen = shown.rows(rows)
     table = shown.table.take(chosen)
     effects = {effect.value: shown.measured(snapshot.asked, rows, effect) for effect in Effect}
     count = np.ones(len(table)) if shown.groups is None else shown.groups.count[chosen]

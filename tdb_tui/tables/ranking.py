@@ -1,24 +1,22 @@
 """The ranked components: which rows of the node table are shown, in which order, and their books."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.components import DICTIONARY_SITES, Component, Kind, Node
+from model.components import DICTIONARY_SITES, Node
 from model.dictionaries import LETTER_OF
 from model.effects.groups import Groups, grouped
 from model.effects.latents import stands_for
-from model.lines import written_on
-from model.nodes import KINDS as NODE_KINDS
-from model.nodes import NONE, NodeTable, joined
-from model.nodes import SITES as NODE_SITES
+from model.nodes import NodeTable, joined
 from model.sites import Where
 from tdb_tui.asked import MAX_ROWS, PARTITION, Asked, Balance
-from tdb_tui.effects import Effect, Progress, measurable
-from tdb_tui.language.filters import Array, matching, names_in
+from tdb_tui.effects import Effect, Progress
 from tdb_tui.state import RankView
+from tdb_tui.tables.chosen import chosen, column, first_of_each, kept, ordered
+from tdb_tui.tables.long_ranking import groups_of_long, page_of_long
 
 KINDS: dict[str, tuple[str, ...]] = {
     "components": ("head", "mlp", "embed"),
@@ -38,22 +36,15 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 "What `rank` takes, and the kinds of nodes that it means.  `all` and `parts` add up to the metric."
 
+MOST_WITH_LATENTS = 4_000_000
+"Above this, a table with latents is made for one token only: 288 MB of columns."
+
 SIDES = {
     "mlps": (("m", "p"), frozenset({"mlp", "neuron"})),
     "heads": (("a", "z"), frozenset({"head", "pair", "attn"})),
     "stream": (("r", "i", "o"), frozenset({"embed", "wte", "wpe", "head", "pair", "attn", "mlp", "neuron"})),
 }
 "What latents can stand for: the letters of their dictionaries, and the kinds of rows that give way to them."
-
-MEASURES = {
-    "total": "total",
-    "direct": "direct",
-    "measured": "",
-    "patched": "",
-    "norm": "write_norm",
-    "act": "act",
-}
-"What `by` takes, and the column of the node table that it means; measured effects are kept apart."
 
 PER = {
     "component": ("norm", "act", "key"),
@@ -66,11 +57,15 @@ PER = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranked:
-    """A node table, or one of groups of nodes, and the order in which to read it."""
+    """A node table, or one of groups of nodes, and the order in which to read it.
+
+    Of a long ranking it is one page: places in the order are those of the whole, and others than the page's are
+    not there.
+    """
 
     table: NodeTable
     order: NDArray[np.int64]
-    "Row numbers of the table, first shown first."
+    "Row numbers of the table, the one in place `start` first."
     values: NDArray[np.float64]
     "What the order is by, of the table's rows; NaN where it has not been measured, and such rows come last."
     by: str
@@ -80,62 +75,89 @@ class Ranked:
     "What the rows are sums of, where they are groups."
     places: tuple[Where, ...] = ()
     "Dictionaries that are on the books in place of what they take apart."
+    start: int = 0
+    "The place of the first row of a page."
+    of: int | None = None
+    "How many rows there are where this is a page of them."
+    before: float = 0.0
+    "What the direct effects before the page add up to, biases apart."
 
     def __len__(self) -> int:
-        return len(self.order)
+        return len(self.order) if self.of is None else self.of
 
-    def nodes(self, rows: range) -> list[Node]:
+    @property
+    def here(self) -> range:
+        """The places of the rows that are at hand."""
+        return range(self.start, self.start + len(self.order))
+
+    def rows(self, places: range) -> NDArray[np.int64]:
+        """Row numbers of what is in these places of the order."""
+        return self.order[places.start - self.start : places.stop - self.start]
+
+    def nodes(self, places: range) -> list[Node]:
         """The nodes in these places of the order.  Raises ValueError where they are groups."""
-        return [self.table.node(int(self.order[row])) for row in rows]
+        return [self.table.node(int(row)) for row in self.rows(places)]
 
     def balance(self, asked: Asked, shown: int | None = None) -> Balance:
-        """The books of the first `shown` rows, or of all."""
-        rows = self.order[:shown]
+        """The books of the first `shown` rows, or of all that are at hand."""
+        rows = self.order[: None if shown is None else shown - self.start]
         if self.groups is None:
-            return asked.balance(self.table.take(rows), self.places)
-        return asked.balance_of_groups(self.groups.source.take(self.groups.members(rows)), self.places)
+            found = asked.balance(self.table.take(rows), self.places)
+            return replace(found, rows=found.rows + self.before, rest=found.rest - self.before)
+        direct, inside = self.table.direct[rows].sum(), self.groups.bias[rows].sum()
+        return asked.balance_of_groups(float(direct), float(inside), self.places)
 
-    def measured(self, asked: Asked, rows: range, effect: Effect = Effect.ABLATED) -> NDArray[np.float64]:
+    def measured(self, asked: Asked, places: range, effect: Effect = Effect.ABLATED) -> NDArray[np.float64]:
         """Measured effects in these places of the order, NaN where not measured."""
-        chosen = self.order[rows.start : rows.stop]
+        rows = self.rows(places)
         if self.groups is None:
-            return asked.measured(self.table.take(chosen), effect)
-        return asked.effects(effect).of_groups(self.groups)[chosen]
+            return asked.measured(self.table.take(rows), effect)
+        return asked.effects(effect).of_groups(self.groups)[rows]
 
-    def measure(self, asked: Asked, rows: range, effect: Effect = Effect.ABLATED) -> Iterator[Progress]:
+    def measure(self, asked: Asked, places: range, effect: Effect = Effect.ABLATED) -> Iterator[Progress]:
         """Measure what is in these places of the order; what is known is not measured again."""
         if self.groups is None:
-            return asked.measure(self.nodes(rows), effect)
-        which = self.order[rows.start : rows.stop].tolist()
-        return asked.effects(effect).measure_groups(self.groups, which)
+            return asked.measure(self.nodes(places), effect)
+        return asked.effects(effect).measure_groups(self.groups, self.rows(places).tolist())
 
-    def edits(self, rows: range) -> int:
+    def edits(self, places: range) -> int:
         """How many edits measuring these places takes."""
         if self.groups is None:
-            return len(rows)
-        return int(self.groups.components[self.order[rows.start : rows.stop]].sum())
+            return len(places)
+        return int(self.groups.components[self.rows(places)].sum())
 
 
-def ranked(asked: Asked, view: RankView) -> Ranked:
+def ranked(asked: Asked, view: RankView, count: int = 1) -> Ranked:
     """Rank the nodes of what is asked, or groups of them, as `view` says.
 
     Without a sign the largest absolute value comes first, ties in the order of the model.  By a measured effect,
-    what has not been measured yet comes after what has, the largest estimate first.
+    what has not been measured yet comes after what has, the largest estimate first.  Of more than MAX_ROWS nodes
+    only a page of `count` rows, or more, from `view.first` on is at hand.
     """
-    table, rows, only = _selected(asked, view)
-    places = places_of(asked, view)
-    groups = None
-    if view.per:
-        groups = grouped(table.take(rows), "component" if view.per == "head" else view.per)
-        table, rows = groups.table, np.arange(len(groups.table))
-    every = _column(asked, table, groups, view.by)
-    if view.where is not None:
-        columns = {name: _column(asked, table, groups, name) for name in names_in(view.where)}
-        rows = rows[matching(view.where, columns or {"total": table.total})[rows]]
-    order = _ordered((table, groups), rows, every, view)
-    if view.each is not None:
-        order = order[_first_of_each(table.group_numbers()[order], view.each)]
-    return Ranked(table, order, every, view.by, only, groups, places)
+    by = "component" if view.per == "head" else view.per
+    if is_long(asked, view):
+        if by:
+            return _in_order(asked, view, groups_of_long(asked, view, by))
+        if view.each is None:
+            return _page(asked, view, count)
+        return _in_order(
+            asked, view, joined([_best_of_each(asked, view, at) for at in asked.blocks(view.kinds)])
+        )
+    places, only = places_of(asked, view), view.pos
+    kinds = (*view.kinds, *(("latent",) if places else ()))
+    if only is None and sum(map(asked.rows_of, dict.fromkeys(kinds))) > MOST_WITH_LATENTS:
+        only = max(asked.positions)
+    table = _rows(asked, view, places, None if only is None else [only])
+    rows = chosen(asked, table, view)
+    of = grouped(table.take(rows), by) if by else table
+    return replace(_in_order(asked, view, of, None if by else rows), only=only, places=places)
+
+
+def is_long(asked: Asked, view: RankView) -> bool:
+    """Whether there are too many nodes for one table; with dictionaries in use those of one token are ranked then."""
+    if view.pos is not None or sum(map(asked.rows_of, view.kinds)) <= MAX_ROWS:
+        return False
+    return not places_of(asked, view)
 
 
 def places_of(asked: Asked, view: RankView) -> tuple[Where, ...]:
@@ -145,10 +167,9 @@ def places_of(asked: Asked, view: RankView) -> tuple[Where, ...]:
     return asked.in_use([letter for side in sorted(view.latents) for letter in SIDES[side][0]])
 
 
-def _rows(asked: Asked, view: RankView, positions: list[int] | None) -> NodeTable:
+def _rows(asked: Asked, view: RankView, places: tuple[Where, ...], positions: list[int] | None) -> NodeTable:
     """The rows of a view's kinds; latents, errors and biases of dictionaries in the places of what they take apart."""
     table = joined([asked.table(kind, positions) for kind in view.kinds])
-    places = places_of(asked, view)
     if not places or {"latent", "error"} & set(view.kinds):
         return table
     table = table.take(~stands_for(table, places))
@@ -162,106 +183,28 @@ def _rows(asked: Asked, view: RankView, positions: list[int] | None) -> NodeTabl
     return joined(found)
 
 
-def _selected(asked: Asked, view: RankView) -> tuple[NodeTable, NDArray[np.int64], int | None]:
-    """The nodes of some kinds, at one token or all, inside of some parts: a table, its rows, the one token."""
-    only = view.pos
-    kinds = (*view.kinds, *(("latent",) if view.latents else ()))
-    if only is None and sum(asked.rows_of(kind) for kind in kinds) > MAX_ROWS:
-        only = max(asked.positions)
-    table = _rows(asked, view, None if only is None else [only])
-    rows = np.flatnonzero(_upstream(table, asked.target.line))
-    if view.within:
-        rows = rows[_within(table.take(rows), view.within)]
-    return table, rows, only
+def _page(asked: Asked, view: RankView, count: int) -> Ranked:
+    page = page_of_long(asked, view, view.first, count)
+    values = column(asked, page.table, None, view.by)
+    every = np.arange(len(page.table))
+    return Ranked(page.table, every, values, view.by, None, start=page.start, of=page.of, before=page.before)
 
 
-def _ordered(
-    shown: tuple[NodeTable, Groups | None], rows: NDArray[np.int64], values: Array, view: RankView
-) -> NDArray[np.int64]:
-    known = rows[~np.isnan(values[rows])]
-    if view.sign:
-        return _largest(known[values[known] > 0 if view.sign == "+" else values[known] < 0], values)
-    if view.by not in (each.value for each in Effect):
-        return _largest(known, values)
-    unknown = rows[np.isnan(values[rows]) & measurable(*shown)[rows]]
-    return np.concatenate([_largest(known, values), _largest(unknown, shown[0].total)])
+def _best_of_each(asked: Asked, view: RankView, positions: range) -> NodeTable:
+    """The first rows of every kind at some tokens: those of all tokens are among them."""
+    table = asked.block(view.kinds, positions)
+    found = _in_order(asked, view, table, chosen(asked, table, view))
+    return found.table.take(found.order)
 
 
-def _largest(rows: NDArray[np.int64], values: Array) -> NDArray[np.int64]:
-    return rows[np.argsort(-np.abs(values[rows]), kind="stable")]
-
-
-def _first_of_each(kinds: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """The places of the first `count` of every kind, in order."""
-    many = np.bincount(kinds)
-    by_kind = np.argsort(kinds, kind="stable")
-    nth = np.arange(len(kinds)) - np.repeat(np.cumsum(many) - many, many)
-    return np.sort(by_kind[nth < count])
-
-
-def _column(asked: Asked, table: NodeTable, groups: Groups | None, name: str) -> Array:
-    """A column as `by` and `where` call it; NaN where there is none: [row]."""
-    match name:
-        case "measured" | "patched":
-            effects = asked.effects(Effect(name))
-            return effects.of(table) if groups is None else effects.of_groups(groups)
-        case "kind":
-            return table.groups()
-        case "count":
-            return np.ones(len(table)) if groups is None else groups.count.astype(np.float64)
-        case "layer":
-            return np.where(_whole_model(table), np.nan, _numbered(table.layer))
-        case "index" | "pos" | "key":
-            return _numbered(getattr(table, name))
-        case _:
-            return getattr(table, MEASURES[name])
-
-
-def _numbered(column: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.where(column == NONE, np.nan, column)
-
-
-def _whole_model(table: NodeTable) -> NDArray[np.bool_]:
-    return np.isin(table.kind, _places(kind for kind in Kind if not kind.has_layer))
-
-
-def _places(kinds: Iterator[Kind] | Sequence[Kind]) -> list[int]:
-    return [NODE_KINDS.index(kind) for kind in kinds]
-
-
-def _upstream(table: NodeTable, line: int) -> NDArray[np.bool_]:
-    """Rows of what has been computed when the target reads; the biases that it meets are among them."""
-    attention = _places((Kind.HEAD, Kind.ATTN, Kind.ATTN_BIAS))
-    mlp = _places((Kind.MLP, Kind.NEURON, Kind.MLP_BIAS))
-    own = np.zeros(len(table), dtype=np.int64)
-    for group, first in ((attention, 1), (mlp, 2)):
-        rows = np.isin(table.kind, group)
-        own[rows] = first + 2 * table.layer[rows]
-    of_dictionary = table.site != 0
-    own[of_dictionary] = 2 * table.layer[of_dictionary] + _OFFSETS[table.site[of_dictionary]]
-    return own < line
-
-
-_OFFSETS = np.array([0, *(written_on(Component(Kind.ERROR, 0, None, letter)) for letter in DICTIONARY_SITES)])
-"By the place of a dictionary in `SITES`: the line of layer 0 on which its parts write."
-
-
-def _within(table: NodeTable, parts: tuple[Component, ...]) -> NDArray[np.bool_]:
-    """Rows that are one of `parts`, or belong to it: a layer's attention has heads, its MLP neurons."""
-    keep = np.zeros(len(table), dtype=bool)
-    for part in parts:
-        same = table.kind == NODE_KINDS.index(part.kind)
-        if part.kind.has_layer:
-            same &= table.layer == part.layer
-        if part.index is not None:
-            same &= table.index == part.index
-        if part.site:
-            same &= table.site == NODE_SITES.index(part.site)
-        keep |= same
-        inner = {Kind.ATTN: Kind.HEAD, Kind.MLP: Kind.NEURON}.get(part.kind)
-        if inner is not None:
-            keep |= (table.kind == NODE_KINDS.index(inner)) & (table.layer == part.layer)
-        sites = {Kind.ATTN: "az", Kind.MLP: "mp"}.get(part.kind, "")
-        inside = np.isin(table.site, [NODE_SITES.index(site) for site in sites])
-        keep |= inside & (table.layer == part.layer)
-    return keep
+def _in_order(
+    asked: Asked, view: RankView, of: NodeTable | Groups, rows: NDArray[np.int64] | None = None
+) -> Ranked:
+    """Groups, or some rows of a table, as a ranking."""
+    table, groups = (of.table, of) if isinstance(of, Groups) else (of, None)
+    rows = np.arange(len(table)) if rows is None else rows
+    values = column(asked, table, groups, view.by)
+    order = ordered(kept(asked, table, groups, view, rows), values, table.total)
+    if view.each is not None:
+        order = order[first_of_each(table.group_numbers()[order], view.each)]
+    return Ranked(table, order, values, view.by, view.pos, groups)

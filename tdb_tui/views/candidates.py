@@ -15,7 +15,8 @@ from tdb_tui.language.completion import Completion
 from tdb_tui.names import ANSWERS
 from tdb_tui.session import Snapshot
 from tdb_tui.settings import SETTINGS
-from tdb_tui.tables.ranking import KINDS, MEASURES, PER, SIDES
+from tdb_tui.tables.chosen import MEASURES
+from tdb_tui.tables.ranking import KINDS, PER, SIDES
 from tdb_tui.topics import TOPICS
 from tdb_tui.views.ranked import position_labels
 

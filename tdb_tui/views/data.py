@@ -108,6 +108,10 @@ class RankedView:
     by: str
     "The measure's name as `rank by` takes it."
     scale: float
+    start: int = 0
+    "The place of the first row in the whole ranking, of which this may be a page ..."
+    of: int | None = None
+    "... and how many rows that has; None where all are here."
 
     def __len__(self) -> int:
         return len(self.order)

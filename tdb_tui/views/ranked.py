@@ -24,7 +24,7 @@ def ranked(snapshot: Snapshot) -> RankedView:
     where = "all pos" if found.only is None else f"@{labels[found.only]}"
     kinds = next((name for name, kinds in ranking.KINDS.items() if kinds == snapshot.state.rank.kinds), "")
     what = found.by if kinds == "components" else f"{kinds} {found.by}"
-    effects = found.measured(snapshot.asked, range(len(found)))
+    effects = found.measured(snapshot.asked, found.here)
     known = np.full(len(found.table), np.nan)
     known[found.order] = effects
     draft = snapshot.state.draft
@@ -44,6 +44,8 @@ def ranked(snapshot: Snapshot) -> RankedView:
         keys=texts,
         title=f"{what} · {where}" + (f" · frame {snapshot.state.frame}" if snapshot.state.frame else ""),
         by=found.by,
+        start=found.start,
+        of=len(found),
         scale=float(np.nan_to_num(np.abs(measure[found.order])).max(initial=0.0)),
     )
 

@@ -23,6 +23,38 @@ SENTENCE = " Mary and John went to the store and Anna gave a drink to Smith then
 SHORT, LONG = SENTENCE * 15 + " Mary and John went to the store and", SENTENCE * 34 + " to"
 "With the prepended one, 234 tokens, all pairs of which are just few enough for one table, and 512."
 
+STEERED = 'steer resid_pre.6@END += 4 * dir(" Mary" - " John")'
+EDITED = tuple(f"{line} ;; rank all" for line in ("ablate L0H1", "ablate M1", "ablate A3@400", STEERED))
+LONG_SESSION = (
+    "rank all",
+    *EDITED,
+    "undo 2",
+    "rank heads",
+    "redo",
+    "ablate E@5",
+    "rank neurons",
+    "rank pairs by direct",
+    "attn L5H1",
+    "trace L9H1 via q",
+    "rank all",
+    "up",
+    "undo 3",
+    f"prompt '{SENTENCE * 34} then'",
+    "ablate L0H3",
+    "rank",
+)
+"Edits from the first layer on share nothing with the run before."
+WITH_B = (
+    f"prompt B '{SENTENCE.replace('Mary', 'Anna', 1)}{SENTENCE * 33} to'",
+    "rank",
+    *EDITED,
+    "patch L0H2 from B",
+    "rank heads by patched @END in L10-11",
+    "undo 4",
+    "prompts ioi:6:1",
+    "over 6 rank heads",
+)
+
 PROGRAM = """
 import sys
 from tdb_tui.cli import main
@@ -55,6 +87,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         (LONG, 512, ("rank all", "rank heads by measured @END", "rank heads by measured @400 in L8-11")),
         (LONG, 512, ("rank all", "ablate A5", "rank all", "rank mlps by measured @300")),
         (SHORT, 234, ("rank pairs", "rank pairs by direct", "rank neurons")),
+        (LONG, 512, LONG_SESSION),
+        (LONG, 512, WITH_B),
     ],
 )
 def test_a_session_stays_below_its_bytes(
