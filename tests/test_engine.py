@@ -134,7 +134,7 @@ def test_a_long_session_holds_few_runs_beside_those_it_shows(engine: Engine) -> 
         do(session, line)
         gc.collect()
         alive = [each for each in gc.get_objects() if type(each) is Trace and id(each.acts) in made]
-        assert bytes_of(alive) <= 5 * one
+        assert bytes_of(alive) <= 6 * one  # one that has been forgotten may be looked at still
         assert bytes_of(small._traces.values()) <= 5 * one
 
 
