@@ -87,8 +87,8 @@ def estimates(session: Session, call: Call) -> Reply:
     count = option_integer(call, "n", ROWS, "a number of rows")
     try:
         _measure_needed(session, view)
-        shown = ranked(snapshot.asked, view)
-        rows = range(min(count, len(shown)) if count else len(shown))
+        shown = ranked(snapshot.asked, view, max(count, 1))
+        rows = range(min(count, len(shown)) if count else len(shown.order))
         _measure_rows(session, shown, rows)
         study = _study(snapshot, shown, rows, recipe)
         found = _estimated(session, study)
@@ -116,7 +116,7 @@ def _measure_needed(session: Session, view: RankView) -> None:
         if effect is Effect.PATCHED:
             refuse_unpatchable(session.snapshot)
         whole = RankView(kinds=view.kinds, pos=view.pos, within=view.within)
-        every = ranked(session.snapshot.asked, whole)
+        every = ranked(session.snapshot.asked, whole, MOST_MEASURED)
         if len(every) > MOST_MEASURED:
             hint = "give a position (@END), components (in L2), or a kind with fewer"
             raise CommandError(f"{len(every):,} nodes are too many to measure: {hint}", code="too-many")

@@ -101,7 +101,7 @@ def _checks(session: Session, second: Second, count: int, missing: list[str]) ->
     def progress(text: str) -> None:
         session.engine.progress = text
 
-    shown = first_page(session.snapshot)
+    shown = first_page(session.snapshot, max(count, 1))
     count = count or len(shown.order)
     parts: dict[str, Callable[[], Iterator[Check]]] = {
         "the metric": lambda: metric_checks(second),

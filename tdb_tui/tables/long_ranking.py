@@ -81,8 +81,7 @@ def _keys(asked: Asked, view: RankView, positions: Sequence[int]) -> Keys:
 
 def _page(asked: Asked, view: RankView, order: Order, start: int, count: int) -> Page:
     of = len(order)
-    nothing = np.zeros(0, dtype=np.int64)
-    parts, keys = [asked.block(view.kinds, [0]).take(nothing)], [np.zeros(0, dtype=np.uint32)]
+    parts, keys = list[NodeTable](), list[Keys]()
     before = 0.0
     pages = order.page(start, min(start + count, of)) if of else ()
     for positions, values, (rows, earlier) in zip(
@@ -93,5 +92,8 @@ def _page(asked: Asked, view: RankView, order: Order, start: int, count: int) ->
             before += float(table.direct[earlier & ~table.is_bias()].sum())
             parts.append(table.take(rows))
             keys.append(values[rows])
+    if not parts:
+        nothing = np.zeros(0, dtype=np.int64)
+        return Page(asked.block(view.kinds, [0]).take(nothing), start, of, before)
     ranks = np.argsort(~np.concatenate(keys), kind="stable")
     return Page(joined(parts).take(ranks), start, of, before)

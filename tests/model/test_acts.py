@@ -25,7 +25,7 @@ def both(model: GPT2, changes: Sequence[Change]) -> Runs:
 
 
 @pytest.mark.parametrize("edit", EDITS)
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 def test_what_is_made_again_is_what_happened(edit: str, dtype: torch.dtype) -> None:
     trace, seen = both(random_model(dtype=dtype), EDITS[edit])
     assert set(trace.acts) == set(seen) and len(trace.acts) == len(seen)
