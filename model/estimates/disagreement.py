@@ -38,12 +38,19 @@ class Reason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Criteria:
-    """When a mark is made and which reason is given, tried in the order of `Reason`."""
+    """When a mark is made and which reason is given, tried in the order of `Reason`.
 
-    relative: float = 0.25
+    A mark says that the estimate would mislead: it has the other sign, or is more than three times too large or too
+    small, about something that matters to the target.  First order is seldom nearer than 25 % where heads are
+    saturated, so that marking this much would mark nearly every row and say nothing.
+    """
+
+    relative: float = 2 / 3
     "Marked: |gap| more than this part of the larger of |estimate| and |measured| ..."
+    share: float = 0.05
+    "... and more than this part of the target's own absolute value in the run ..."
     absolute: float = 0.02
-    "... and more than this, in the target's unit."
+    "... and more than this, in the target's unit: the least that counts where the target itself is about zero."
     left_out: float = 0.5
     "Held scale or bias: at least this part of the gap is there before anything nonlinear happens."
     repaired: float = 0.3
@@ -85,20 +92,22 @@ class Disagreement:
 
 
 def disagreement(
-    of: Slopes, after: Trace, estimate: float, measured: float, criteria: Criteria = Criteria()
+    of: Slopes, after: Trace, estimate: float, measured: float, target: float, criteria: Criteria = Criteria()
 ) -> Disagreement | None:
-    """None where they agree.  `estimate` and `measured` are changes of the target; `after` is the edited run.
+    """None where they agree.  `estimate` and `measured` are changes of `target`; `after` is the edited run.
 
     Raises ValueError where the runs differ by edits on more than one line, which have no single first order.
     """
-    if not marked(estimate, measured, criteria):
+    if not marked(estimate, measured, target, criteria):
         return None
     return judged(evidence(of, after, estimate, measured), criteria)
 
 
-def marked(estimate: float, measured: float, criteria: Criteria = Criteria()) -> bool:
+def marked(estimate: float, measured: float, target: float, criteria: Criteria = Criteria()) -> bool:
+    """Whether the estimate of a change of the target, which is `target` without it, would mislead."""
     gap = abs(measured - estimate)
-    return gap > criteria.absolute and gap > criteria.relative * max(abs(estimate), abs(measured))
+    matters = gap > max(criteria.absolute, criteria.share * abs(target))
+    return matters and gap > criteria.relative * max(abs(estimate), abs(measured))
 
 
 def judged(found: Evidence, criteria: Criteria = Criteria()) -> Disagreement:

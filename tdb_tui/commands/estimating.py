@@ -72,7 +72,8 @@ def estimates(session: Session, call: Call) -> Reply:
     ig, drop, q and k put zero in the node's place, with `--from B` its value in prompt B.  All are the target minus
     the target then, and hold no scale, `total` apart.
 
-    ! marks total and measured (B: atp and patched) more than 0.02 and 25 % of the larger apart.  The reason is the
+    ! marks an estimate that would mislead: total and measured (B: atp and patched) have different signs or are more
+    than three times apart (2/3 of the larger), by over 5 % of what the metric is, and 0.02.  The reason is the
     first that holds: held scale or bias (half of the gap is there to first order), self-repair (later parts undo
     30 % of the direct change, more than foreseen), cancellation (at most 20 % of the paths' absolute sum is left),
     saturation (softmax, layer norm, gelu or the metric holds half of the gap), interaction.
@@ -201,8 +202,9 @@ def _why(reasons: tuple[Disagreement | None, Disagreement | None]) -> Iterator[s
 def _footer(study: Study) -> Iterator[str]:
     recipe, held = study.recipe, study.asked.treatment.value
     yield f"ig {recipe.steps} steps, {RULES[recipe.rule]}, from {recipe.source}; drop, q, k from {recipe.source}"
-    apart = f"more than {CRITERIA.absolute} and {CRITERIA.relative:.0%} apart"
-    yield f"total holds layer norms: {held}; the others none.  {MARK} estimate and measurement {apart}"
+    yield f"total holds layer norms: {held}; the others none"
+    least = max(CRITERIA.absolute, CRITERIA.share * abs(study.asked.value))
+    yield f"{MARK} another sign or more than three times apart, by over {least:.3g} ({CRITERIA.share:.0%} of the target)"
 
 
 def _caveats(snapshot: Snapshot, study: Study) -> tuple[str, ...]:

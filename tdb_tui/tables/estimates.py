@@ -34,7 +34,7 @@ def marks(asked: Asked, table: NodeTable) -> tuple[str, ...]:
     """`!` for each row whose total and measured disagree, nothing where they agree or it is not measured: [row]."""
     measured = asked.measured(table)
     rows = zip(table.total.tolist(), measured.tolist(), strict=True)
-    return tuple(MARK if marked(total, known, CRITERIA) else "" for total, known in rows)
+    return tuple(MARK if marked(total, known, asked.value, CRITERIA) else "" for total, known in rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +115,15 @@ class Study:
     def reason(self, row: int, effect: Effect, estimate: float, measured: float) -> Disagreement | None:
         """Why an estimate of a row's edit and its measurement disagree; None where they agree."""
         node = self.table.node(row)
-        if not marked(estimate, measured, CRITERIA) or node.component.kind is Kind.FINAL_BIAS:
+        if (
+            not marked(estimate, measured, self.asked.value, CRITERIA)
+            or node.component.kind is Kind.FINAL_BIAS
+        ):
             return None
         run = self.asked.run
         changes = (*run.trace.changes, edit_of(node, effect))
         after = record(run.model, run.trace.tokens, changes, run.sources, also=run.also, base=run.trace)
-        return disagreement(self._slopes, after, -estimate, -measured, CRITERIA)
+        return disagreement(self._slopes, after, -estimate, -measured, self.asked.value, CRITERIA)
 
     @cached_property
     def _slopes(self) -> Slopes:

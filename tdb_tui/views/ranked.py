@@ -35,7 +35,7 @@ def ranked(snapshot: Snapshot) -> RankedView:
         measure=measure,
         direct=found.table.direct,
         measured=known,
-        marked=disagreeing(found.table, known),
+        marked=disagreeing(found.table, known, snapshot.asked.value),
         circuit=members(
             found.table, draft.nodes if draft and draft.is_of(snapshot.state.inputs.prompt) else ()
         ),
@@ -50,11 +50,11 @@ def ranked(snapshot: Snapshot) -> RankedView:
     )
 
 
-def disagreeing(table: NodeTable, measured: NDArray[np.float64]) -> NDArray[np.bool_]:
+def disagreeing(table: NodeTable, measured: NDArray[np.float64], target: float) -> NDArray[np.bool_]:
     """Rows whose estimate and measurement disagree: [row]."""
     found = np.zeros(len(table), dtype=bool)
     for row in np.flatnonzero(~np.isnan(measured)):
-        found[row] = marked(float(table.total[row]), float(measured[row]), CRITERIA)
+        found[row] = marked(float(table.total[row]), float(measured[row]), target, CRITERIA)
     return found
 
 

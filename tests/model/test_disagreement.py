@@ -89,9 +89,15 @@ def test_the_last_mlps_gap_is_the_final_norms_alone(tiny: GPT2) -> None:
 
 
 def test_an_estimate_that_is_near_is_not_marked() -> None:
-    assert not marked(1.0, 1.2) and not marked(0.001, -0.015) and not marked(0.0, 0.0)
-    assert marked(1.0, 1.5) and marked(0.036, 0.851) and marked(0.5, -0.5)
-    assert marked(1.0, 1.2, Criteria(relative=0.1))
+    assert not marked(1.0, 1.2, 3.0) and not marked(0.001, -0.015, 0.0) and not marked(0.0, 0.0, 0.0)
+    assert not marked(1.0, 2.9, 3.0) and marked(1.0, 3.1, 3.0) and marked(3.1, 1.0, -3.0)
+    assert marked(0.036, 0.851, 3.5) and marked(0.5, -0.5, 3.0)
+    assert marked(1.0, 1.2, 3.0, Criteria(relative=0.1))
+
+
+def test_what_is_small_beside_the_target_is_not_marked() -> None:
+    assert marked(0.1, -0.1, 3.9) and not marked(0.1, -0.1, 4.1) and not marked(0.1, -0.1, -4.1)
+    assert marked(0.1, -0.1, 0.0) and not marked(0.005, -0.005, 0.0)
 
 
 NOTHING = dict.fromkeys(Step, 0.0)
@@ -151,7 +157,7 @@ def test_a_write_that_outweighs_the_stream_is_hidden_by_saturated_layer_norms(ti
     measured = metric_value(model, after, LD) - metric_value(model, trace, LD)
     estimate = float(attribution_patching(Swap(model, trace, None, LD)).mlp[layer, END])
     assert abs(measured) > 50 * abs(estimate)
-    said = disagreement(slopes(Swap(model, trace, None, LD)), after, estimate, measured)
+    said = disagreement(slopes(Swap(model, trace, None, LD)), after, estimate, measured, 1.0)
     assert said and (said.reason, said.step) == (Reason.SATURATION, Step.NORM)
 
 
@@ -177,8 +183,8 @@ def test_estimates_and_measurements_of_every_head_are_judged_or_agree(tiny: GPT2
             after = record(tiny, TOKENS, (change,), base=trace)
             measured = metric_value(tiny, after, LD) - base
             estimate = float(estimates.heads[layer, head].sum())
-            said = disagreement(of, after, estimate, measured)
-            assert (said is not None) == marked(estimate, measured)
+            said = disagreement(of, after, estimate, measured, base)
+            assert (said is not None) == marked(estimate, measured, base)
             if said:
                 told += 1
                 assert said.evidence.shares[Step.HELD] == pytest.approx(0, abs=1e-9)
@@ -188,7 +194,7 @@ def test_estimates_and_measurements_of_every_head_are_judged_or_agree(tiny: GPT2
 def test_edits_on_two_lines_have_no_single_first_order(tiny: GPT2) -> None:
     before, after = record(tiny, TOKENS), record(tiny, TOKENS, (Ablate(HEAD), Ablate(M1)))
     with pytest.raises(ValueError, match="one line"):
-        disagreement(slopes(Swap(tiny, before, None, LD)), after, 0.0, 1.0)
+        disagreement(slopes(Swap(tiny, before, None, LD)), after, 0.0, 1.0, 1.0)
 
 
 def test_what_the_estimate_holds_or_leaves_out_is_told_apart_from_what_is_nonlinear(tiny: GPT2) -> None:
