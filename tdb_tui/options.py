@@ -27,8 +27,14 @@ class Options:
     prompt: Annotated[str | None, Argument(help="The prompt, in quotes.", autocompletion=list_programs)] = (
         None
     )
-    target: Annotated[list[str] | None, Option(help="A token the model should say; may be repeated.")] = None
-    distractor: Annotated[list[str] | None, Option(help="A token to compare with; may be repeated.")] = None
+    target: Annotated[
+        list[str] | None,
+        Option(help="A token the model should say; may be repeated.  Without it, the likeliest next one."),
+    ] = None
+    distractor: Annotated[
+        list[str] | None,
+        Option(help="A token to compare with; may be repeated.  Without any --target, the runner-up."),
+    ] = None
     prompt_b: Annotated[str | None, Option(help="A second prompt, for `patch` to take values from.")] = None
     prompts: Annotated[
         str | None,
@@ -124,8 +130,6 @@ class Options:
             return 'give a prompt in quotes: tdb-tui "When Mary and John ..." --target Mary --distractor John'
         if self.prompt is None and (self.target or self.distractor or self.prompt_b):
             return "--target, --distractor and --prompt-b belong to a PROMPT: the examples of --prompts have their own"
-        if self.prompt is not None and not self.target:
-            return "say which token the model should say: --target Mary"
         return None
 
 

@@ -15,6 +15,7 @@ from tdb_tui.asked import Asked
 from tdb_tui.engine import Engine, ModelInfo
 from tdb_tui.errors import CommandError
 from tdb_tui.language.parsing import quote
+from tdb_tui.likeliest import likeliest
 from tdb_tui.metrics import in_other_prompt, is_usual, make_metric, metric_words, place_of, refuse_metric
 from tdb_tui.readings import Reading
 from tdb_tui.state import Inputs, Place, Prompt, State
@@ -297,13 +298,17 @@ def start(
     prompt_b: str | None = None,
     bos: bool = True,
 ) -> tuple[Session, list[str]]:
-    """A session at the start of the pass, and what a person should be told about how their words were read."""
-    if not targets:
-        raise CommandError("no target: say which token the model should say with --target Mary", "bad-token")
+    """A session at the start of the pass, and what a person should be told about how their words were read.
+
+    Without targets the likeliest next token is it, and the runner-up the distractor.  Raises CommandError.
+    """
     read = read_prompt(engine, prompt, bos)
     target_ids, notes = resolve_tokens(engine.tokenizer, targets, "target", prompt)
     distractor_ids, more = resolve_tokens(engine.tokenizer, distractors, "distractor", prompt)
     end = len(read.tokens) - 1
+    if not target_ids:
+        target_ids, distractor_ids, said = likeliest(engine, read, distractor_ids)
+        more.append(said)
     metric = make_metric(target_ids, distractor_ids, end)
     other = None if prompt_b is None else read_prompt(engine, prompt_b, bos)
     state = State(Inputs(read, metric, other), pos=end, head=Component(Kind.HEAD, 0, 0))

@@ -152,9 +152,19 @@ def test_what_went_wrong_is_one_sentence_and_a_stable_code(
     assert "Traceback" not in err
 
 
-def test_a_start_without_a_prompt_or_a_target_is_a_usage_error(program: Program) -> None:
+def test_a_start_without_a_prompt_is_a_usage_error(program: Program) -> None:
     assert "give a prompt in quotes" in program(ask=(), code=2)[1]
-    assert "--target Mary" in program(ask=(PROMPT,), code=2)[1]
+
+
+def test_without_a_target_the_likeliest_token_is_asked_about(program: Program) -> None:
+    out, err = program("--batch", "--json", "-e", "args", "-e", "logits 9", ask=(PROMPT,))
+    asked, likely = (json.loads(line)["result"] for line in out.splitlines())
+    tokens = [each["id"] for what in ("targets", "distractors") for each in asked[what]]
+    typed = [row["id"] for row in likely["rows"] if "\\" not in row["token"]]  # parts of letters cannot be
+    assert tokens == typed[:2]
+    assert "no --target" in err and "the likeliest next token" in err and "the runner-up" in err
+    out, err = program(ask=(PROMPT,))
+    assert "no --target" in out and "ranked components" in out
 
 
 def test_an_interrupt_ends_the_script_with_its_own_code(program: Program) -> None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tdb_tui.commands import execute
 from tdb_tui.engine import Engine
-from tdb_tui.session import Session, resolve_tokens
+from tdb_tui.formats import quoted
+from tdb_tui.session import Session, opening, resolve_tokens, start
 from tdb_tui.state import State
 from tests.sessions import begin, do, load, write_model
 
@@ -156,3 +157,21 @@ def test_the_lens_at_another_token_is_that_of_a_metric_read_there(engine: Engine
     np.testing.assert_array_equal(moved.through_lens(4), own.through_lens())
     np.testing.assert_array_equal(moved.inside(5, 4).value, own.inside(5, 4).value)
     assert abs(moved.through_lens(4)[-1] - moved.through_lens(session.state.end)[-1]) > 1e-3
+
+
+def test_without_targets_the_likeliest_token_is_asked_about_against_the_runner_up(engine: Engine) -> None:
+    session, notes = start(engine, "Mary and John went to the", [])
+    metric, logits = session.state.inputs.metric, session.snapshot.now.logits(session.state.end)
+    by_hand = torch.tensor(logits).topk(2).indices.tolist()
+    assert [*metric.targets, *metric.distractors] == by_hand
+    assert notes[-1].startswith("no --target: ")
+    assert all(quoted(engine.tokenizer, token) in notes[-1] for token in by_hand)
+    again = start(engine, "Mary and John went to the", ["Anna"])[0]
+    do(again, *opening(session.state.inputs, engine.tokenizer))
+    assert again.state.inputs.metric == metric
+    given, notes = start(engine, "Mary and John went to the", [], [engine.tokenizer.text(by_hand[0])])
+    assert (given.state.inputs.metric.targets, given.state.inputs.metric.distractors) == (
+        (by_hand[1],),
+        (by_hand[0],),
+    )
+    assert "against" not in notes[-1]

@@ -101,7 +101,8 @@ class Ranked(Pane):
         assert view is not None  # count is 0 without one
         row = int(view.order[at])
         values = (view.measure[row], view.direct[row], self._other()[1][row])
-        return (str(view.start + at + 1), view.node(at), *("" if value != value else f"{value:.9g}" for value in values))
+        place, known = str(view.start + at + 1), ("" if value != value else f"{value:.9g}" for value in values)
+        return (place, view.node(at), *known)
 
     def _digits(self) -> int:
         start = 0 if self.view is None else self.view.start
