@@ -204,7 +204,8 @@ def _footer(study: Study) -> Iterator[str]:
     yield f"ig {recipe.steps} steps, {RULES[recipe.rule]}, from {recipe.source}; drop, q, k from {recipe.source}"
     yield f"total holds layer norms: {held}; the others none"
     least = max(CRITERIA.absolute, CRITERIA.share * abs(study.asked.value))
-    yield f"{MARK} another sign or more than three times apart, by over {least:.3g} ({CRITERIA.share:.0%} of the target)"
+    size = f"{least:.3g} ({CRITERIA.share:.0%} of the target)"
+    yield f"{MARK} another sign or more than three times apart, by over {size}"
 
 
 def _caveats(snapshot: Snapshot, study: Study) -> tuple[str, ...]:
