@@ -203,8 +203,7 @@ def _footer(study: Study) -> Iterator[str]:
     recipe, held = study.recipe, study.asked.treatment.value
     yield f"ig {recipe.steps} steps, {RULES[recipe.rule]}, from {recipe.source}; drop, q, k from {recipe.source}"
     yield f"total holds layer norms: {held}; the others none"
-    least = max(CRITERIA.absolute, CRITERIA.share * abs(study.asked.value))
-    size = f"{least:.3g} ({CRITERIA.share:.0%} of the target)"
+    size = f"{CRITERIA.share:.0%} of the target and {CRITERIA.absolute}"
     yield f"{MARK} another sign or more than three times apart, by over {size}"
 
 

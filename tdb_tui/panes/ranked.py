@@ -101,7 +101,10 @@ class Ranked(Pane):
         assert view is not None  # count is 0 without one
         row = int(view.order[at])
         values = (view.measure[row], view.direct[row], self._other()[1][row])
-        place, known = str(view.start + at + 1), ("" if value != value else f"{value:.9g}" for value in values)
+        place, known = (
+            str(view.start + at + 1),
+            ("" if value != value else f"{value:.9g}" for value in values),
+        )
         return (place, view.node(at), *known)
 
     def _digits(self) -> int:
