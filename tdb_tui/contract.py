@@ -250,7 +250,8 @@ RESULTS: dict[str, dict[str, str]] = {
     },
     "commands": {"commands": "stop -> its commands, joined by `;;`; of one stop `stop` and `lines`"},
     "whynot": {
-        "flips": "whether a set was found",
+        "flips": "whether a set was found with which the logit difference changes its sign",
+        "method": "how the set was found",
         "before": "the logit difference before",
         "after": "the same with the set, or the best found, patched",
         "rows": "list of `{node, alone, in_set, metric_alone, metric_without}`: what a node does alone, and what the "

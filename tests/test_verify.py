@@ -12,6 +12,8 @@ import pytest
 from torch import Tensor, nn
 
 from model import gpt2
+from model.edits.paths import Batch
+from model.edits.wiring import Wiring
 from model.effects import attribution
 from model.nodes import NodeTable
 from tdb_tui import effects as measuring
@@ -21,7 +23,7 @@ from tdb_tui.commands import execute, verifying
 from tdb_tui.engine import Engine
 from tdb_tui.readings import Reading
 from tdb_tui.tables.verification import Check
-from tests.sessions import begin, do, fail, load, said, write_model
+from tests.sessions import PROMPT, begin, do, fail, load, said, write_model
 
 SCENES = (
     "rank",
@@ -50,6 +52,11 @@ SCENES = (
     "ablate M1@END ;; set metric kl ;; rank",
     "set ln all ;; rank",
     "set ln none ;; ablate L1H1 ;; rank",
+    "edge ablate L0H1 -> L2H1.q,M3,U ;; edge patch M0 -> L2H3.k,U from B ;; rank all by direct",
+    "edge keep L0H1 -> L2H1.q, M0 -> M2, M1 -> U, M3 -> U from B ;; rank",
+    "edge ablate M0 -> L2H1.q ;; trace M3@END ;; set ln none ;; rank",
+    "path L0H1@3 -> U,M3,L3H1 from B mlps ;; ablate L2H1 ;; rank",
+    "path L0H1,M0 -> L2H1.q from B direct ;; rank heads by measured @END",
 )
 
 COMPARED = verifying.compared_with_transformers
@@ -98,6 +105,30 @@ def test_every_number_of_a_right_program_is_right(exact: Engine, scene: str) -> 
         "attention",
         "books",
     }
+
+
+@pytest.mark.parametrize("edit", ["L1H2", "L1H2@END<3", "resid_mid.1@3:5", "M0"])
+def test_resampling_is_verified_with_the_same_draws(exact: Engine, tmp_path: Path, edit: str) -> None:
+    """The prompts that are drawn from, and which of them the seed draws, are found again by the independent pass."""
+    others = [PROMPT.replace("Mary", name).replace("store", "drink") for name in ("Anna", "John", "Smith")]
+    (tmp_path / "set.txt").write_text("\n".join(others) + "\n")
+    values = set[float]()
+    for seed in (0, 1, 2, 3):
+        session = begin(exact)
+        do(session, f"set means {tmp_path / 'set.txt'}", f"ablate {edit} resample seed {seed}")
+        result = do(session, "rank", "verify -n 3").result
+        assert result["not_verified"] == [] and result["ok"] is True
+        values.add(round(session.snapshot.now.value, 9))
+    assert len(values) > 1
+
+
+def test_scales_held_everywhere_under_edges_are_named_as_not_verified(exact: Engine) -> None:
+    reply = do(begin(exact), "edge ablate L0H1 -> M2", "set ln all", "rank", "verify -n 2")
+    assert reply.result["ok"] is False and not flagged(reply.result)
+    assert [line.partition(", since")[0] for line in reply.result["not_verified"]] == [
+        "not verified: ranked rows",
+        "not verified: the books",
+    ]
 
 
 def test_float32_is_right_to_the_last_digit_and_its_noise_floor_says_how_far(engine: Engine) -> None:
@@ -161,6 +192,8 @@ DEFECTS: dict[str, tuple[object, str, Spoil, str, str]] = {
     "pairs' effects too small by a twentieth": (attribution, "_pairs", times(0.95), "rank pairs", "rank"),
     "a measurement that is off": (measuring, "measure", shifted, "rank", "rank"),
     "an edit that is not made": (running, "record", forgetful, "ablate A1", "metric"),
+    "an edge that carries too little": (Wiring, "delta", times(0.9), "edge ablate M0 -> U", "logits"),
+    "a path that arrives twice": (Batch, "received", times(1.1), "path L0H1 -> M3 from B", "logits"),
     "the other nonlinearity": (gpt2.F, "gelu", by_erf, "rank", "rank"),
     "a layer norm with another scale": (gpt2.LayerNorm, "scale", times(1.01), "rank", "lens"),
     "a pattern the wrong way round": (Reading, "pattern", transposed, "rank", "attention"),

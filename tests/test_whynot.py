@@ -1,5 +1,6 @@
 """`why not`: a set of nodes whose patch turns the answer over."""
 
+import re
 from collections.abc import Generator
 from functools import partial
 from pathlib import Path
@@ -63,6 +64,31 @@ def test_applied_it_is_one_edit_that_makes_the_number(session: Session, words: s
     assert again.snapshot.now.value == session.snapshot.now.value
     do(session, "undo")
     assert session.state.inputs.edits == ()
+
+
+def test_the_documented_examples_turn_mary_into_john(demo: Engine) -> None:
+    swapped = "When John and Mary went to the store, Mary gave a drink to"
+    for words in ("whynot heads", "whynot heads mlps per component --limit 8"):
+        for other in (PROMPT_B, swapped):
+            reply = do(begin(demo, PROMPT, other), words)
+            top = reply.result["top"]
+            assert (top["before"]["token"], top["after"]["token"]) == (" Mary", " John")
+            assert (
+                reply.result["method"] == "greedy, then pruned, measured" and len(reply.result["rows"]) <= 4
+            )
+            assert reply.lines[0].startswith("' Mary' - ' John' @END: +13.37 -> -")
+            assert re.fullmatch(r"says ' Mary' \.93 -> ' John' \.\d+", reply.lines[1])
+            assert "greedy, then pruned, measured" in reply.lines[-2]
+
+
+def test_a_third_name_that_is_said_is_named_with_the_rank_of_the_distractor(demo: Engine) -> None:
+    session = begin(demo, PROMPT, "When Mary and John went to the store, Bill gave a drink to")
+    reply = do(session, "whynot heads mlps")
+    after = reply.result["top"]["after"]["token"]
+    assert reply.result["after"] < 0 and after not in (" Mary", " John")  # the metric's sign is what turns
+    do(session, "whynot heads mlps --apply")
+    rows = {row["token"]: row["rank"] for row in do(session, "logits").result["rows"]}
+    assert reply.lines[1].endswith(f": ' John' has passed ' Mary' and is number {rows[' John']}")
 
 
 def test_under_edits_it_looks_for_what_is_left_to_do(session: Session) -> None:

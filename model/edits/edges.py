@@ -183,6 +183,11 @@ def spanned(spans: Sequence[Span | None]) -> Span | None:
     return Span(min(span.first for span in named), max(span.last for span in named))
 
 
+def meet(span: Span | None, other: Span | None) -> bool:
+    """Whether some token is in both."""
+    return span is None or other is None or (span.first <= other.last and other.first <= span.last)
+
+
 def last_of(spans: Iterable[Span | None]) -> int:
     """The last token that spans name, 0 where they name none."""
     return max((span.last for span in spans if span is not None), default=0)

@@ -11,7 +11,7 @@ from model.components import Component, Kind
 from model.edits.changes import Change, Span
 from model.edits.compounds import listed
 from model.edits.edge_tables import contains
-from model.edits.edges import NODE_CHANGES, last_of, manner_of, node_change
+from model.edits.edges import NODE_CHANGES, last_of, manner_of, meet, node_change
 from model.edits.links import ARROW, check_link, first_layer
 
 
@@ -40,7 +40,11 @@ class PathPatch:
     def __post_init__(self) -> None:
         tails = [(change.component, change.key) for change in self.sends]
         for at, tail in enumerate(tails):
-            for other in tails[:at]:
+            for other, before in zip(tails[:at], self.sends, strict=False):
+                if tail == other and meet(self.sends[at].span, before.span):
+                    raise ValueError(
+                        f"{self.sends[at].place} is a sender twice: name each of its tokens once"
+                    )
                 if tail != other and (contains(tail, other) or contains(other, tail)):
                     raise ValueError(
                         f"{tail[0]} and {other[0]} write the same: name one of them as the sender"

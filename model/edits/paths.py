@@ -20,7 +20,7 @@ from model.edits.compounds import Compound, flat
 from model.edits.edge_tables import in_stream
 from model.edits.edges import NODE_CHANGES, EdgeChange, EdgeKeep
 from model.edits.interventions import Sources, Splice, Where, as_hook, where
-from model.edits.links import reading_line
+from model.edits.links import INPUTS, reading_line
 from model.edits.path_edits import Meaning, PathPatch
 from model.edits.wiring import Given, Seen, Wiring
 from model.gpt2 import GPT2, wide
@@ -107,7 +107,17 @@ class Batch:
         stream = self.seen(residual_site(reading_line(receiver, n_layer), n_layer))
         by_edges = None if receiver.kind is Kind.UNEMBED else self.wiring.added(receiver, stream)
         read = self.wiring.read(receiver, (stream if by_edges is None else stream + by_edges) + delta)
+        if receiver.kind in INPUTS:
+            read = self._edited(receiver, read)
         return torch.where(delta.any(-1, keepdim=True), read.to(stream.dtype), self.recorded(receiver))
+
+    def _edited(self, receiver: Component, read: Tensor) -> Tensor:
+        """A head's input with the edits made that are of it."""
+        site, layer = input_site(receiver)
+        x = self.seen((site, layer))
+        x = x.expand(max(len(x), len(read)), *x.shape[1:]).clone()
+        x[:, receiver.index] = read.to(x.dtype)
+        return self.wiring.inner(site, layer, x)[:, receiver.index]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,8 +130,8 @@ class Sent:
     "After which it is added."
     delta: Tensor
     "[row or 1, pos, d_model]"
-    whole: Tensor
-    "Where the sender is a whole MLP, whose write is then not computed again: bool [pos]."
+    change: NODE_CHANGES
+    "Of the sender: of a whole MLP, or a neuron, the write is then not computed again."
 
 
 def given(runs: Batch, paths: Sequence[PathPatch], rows: int = 1) -> dict[Component, Given]:
@@ -175,10 +185,7 @@ def sent(runs: Batch, change: NODE_CHANGES, rows: slice) -> Sent:
     part, length = change.component, len(runs.tokens)
     delta = runs.wiring.delta(change)
     delta = delta * in_stream(part, 1, runs.wiring.cuts, length)[..., None].to(delta)
-    whole = torch.zeros(length, dtype=torch.bool, device=delta.device)
-    if part.kind is Kind.MLP:
-        whole[_slice(change.span)] = True
-    return Sent(rows, written_on(part), delta, whole)
+    return Sent(rows, written_on(part), delta, change)
 
 
 @torch.no_grad()
@@ -202,22 +209,42 @@ def carry(
             found[line] = delta.clone()
         here = [each for each in starts if each.line == line]
         if meaning is Meaning.MLPS and line and line % 2 == 0 and line < max(wanted) and bool(delta.any()):
-            again = _computed_again(runs, (line - 2) // 2, delta)
+            again = _computed_again(runs, (line - 2) // 2, delta, here)
             for each in here:
-                again[each.rows, each.whole] = 0
+                if each.change.component.kind is Kind.MLP:
+                    again[each.rows, _slice(each.change.span)] = 0
             delta += again
         for each in here:
             delta[each.rows] += each.delta
     return found
 
 
-def _computed_again(runs: Batch, layer: int, delta: Tensor) -> Tensor:
-    """How an MLP's write changes when `delta` is added to what it reads: [row, pos, d_model]."""
+def _computed_again(runs: Batch, layer: int, delta: Tensor, senders: Sequence[Sent]) -> Tensor:
+    """How an MLP's write changes when `delta` is added to what it reads: [row, pos, d_model].
+
+    Neurons that are senders stay as they are in runs A.
+    """
     moved, entered = delta.any(-1, keepdim=True), runs.seen((Site.RESID_MID, layer))
     stream = wide(entered) + delta
-    hook = before_stream(compose(runs.also, runs.wiring.again()))
+    hook = before_stream(compose(runs.also, runs.wiring.again(), _held(runs, senders)))
     left = runs.model.blocks[layer].think(stream.to(entered.dtype), layer, hook)
     return (wide(left) - stream - wide(runs.seen((Site.MLP_OUT, layer)))) * moved
+
+
+def _held(runs: Batch, senders: Sequence[Sent]) -> Hook:
+    """Senders among an MLP's neurons as they are in runs A."""
+    neurons = [each for each in senders if each.change.component.kind is Kind.NEURON]
+
+    def hook(site: Site, layer: int, x: Tensor) -> Tensor:
+        if site is not Site.MLP_POST or not neurons:
+            return x
+        x, own = x.clone(), runs.seen((site, layer)).expand_as(x)
+        for each in neurons:
+            here = each.rows, _slice(each.change.span), each.change.component.index
+            x[here] = own[here]
+        return x
+
+    return hook
 
 
 def before_stream(hook: Hook) -> Hook:

@@ -63,7 +63,7 @@ class Wiring:
     seen: Seen | None = None
     "A run of the same changes up to where the pass begins: for writes that the pass does not compute."
     held: Mapping[Component, Given] = field(default_factory=dict[Component, Given])
-    "Readers whose input does not come from the stream."
+    "Readers whose input does not come from the stream: what it is after all edits of it."
     own: Sequence[Sequence[Change]] = ()
     "Each row's further changes, of single sites; none where rows are alike."
     into: dict[Where, Splice] | None = None
@@ -87,6 +87,8 @@ class Wiring:
         if site in KINDS:
             x = self._inputs(site, layer, x)
         x = self.inner(site, layer, x)
+        if site in KINDS:
+            x = self._given(KINDS[site], layer, x)
         if site is Site.RESID_POST and layer == self.model.config.n_layer - 1:
             x = self._final(x)
         if site in NORMS:
@@ -171,6 +173,10 @@ class Wiring:
                     read = self.read(head, stream + delta, frozen=not scale.requires_grad)
                     here = _of(head)
                     x[here] = torch.where(moved, read.to(x.dtype), x[here])
+        return x
+
+    def _given(self, kind: Kind, layer: int, x: Tensor) -> Tensor:
+        """A site's inputs with those of readers that are held, whose own edits are made already."""
         for head, given in self.held.items():
             if head.kind is kind and head.layer == layer:
                 x = x.clone()

@@ -46,6 +46,9 @@ PLACES = {
 Known = Ablate | Patch | Freeze | Steer
 """Changes that are known here."""
 
+Handed = tuple[frozenset[int], Tensor]
+"""At which tokens a reader does not read the stream, and its input: [pos, width]."""
+
 Edit = Callable[[str, int, Tensor], Tensor]
 """(place's name, layer, value) -> the value to go on with."""
 
@@ -61,6 +64,9 @@ class Pass:
     values: Mapping[Place, Tensor]
     """After any edit; heads first: q, k, v, z [head, pos, d_head], scores and pattern [head, query, key]; others
     [pos, ...]."""
+
+    handed: Mapping[Component, Handed] = field(default_factory=lambda: MappingProxyType({}))
+    "What paths have given their receivers to read."
 
     def __getitem__(self, place: Place) -> Tensor:
         return self.values[place]

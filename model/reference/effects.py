@@ -75,19 +75,23 @@ def _streams(line: int) -> list[Component]:
 
 def books(plain: PlainGPT2, run: Pass, question: Question) -> tuple[float, float]:
     """The direct effects of every part that is no bias, and of every bias and the question's own constants."""
-    parts, biases = 0.0, question.constant
+    parts, biases = 0.0, constants(plain, run, question)
     for pos in sorted({pos for pos, _ in question.reads}):
         for node, is_bias in _writers(plain, run, question.line, pos):
             effect = float(reread(plain, run, question, pos, write_of(plain, run, node)))
             parts, biases = (parts, biases + effect) if is_bias else (parts + effect, biases)
-    for pos, read in question.reads:
-        if question.raw:
-            continue
-        if question.line == plain.last:
-            biases += float(run["final_bias", 0][pos] @ read)
-        else:
-            biases += float(plain.weight(f"{norm_name(question.line)}.bias") @ read)
     return parts, biases
+
+
+def constants(plain: PlainGPT2, run: Pass, question: Question) -> float:
+    """What a question has from no write: its own constant, and the bias of the layer norm that it reads through."""
+    found = question.constant
+    for pos, read in () if question.raw else question.reads:
+        if question.line == plain.last:
+            found += float(run["final_bias", 0][pos] @ read)
+        else:
+            found += float(plain.weight(f"{norm_name(question.line)}.bias") @ read)
+    return found
 
 
 def _writers(plain: PlainGPT2, run: Pass, before: int, pos: int) -> Iterator[tuple[Node, bool]]:

@@ -9,15 +9,17 @@ Radford et al. 2019; the tensors' names and layouts are those of the published c
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from model.components import Component, Kind
 from model.edits.interventions import Change, Compound, flat
 from model.files import read_json, read_tensors
-from model.reference.edits import NOTHING, Edit, Given, Pass, Place, edits
+from model.reference.edits import NOTHING, Edit, Given, Handed, Pass, Place, edits
+from model.reference.wiring import Reads, apart, given_by
 
 KEPT_BYTES = 4 << 30
 """Weights kept in the dtype of the pass; those beyond are converted each time."""
@@ -73,10 +75,21 @@ class PlainGPT2:
         changes: Sequence[Change | Compound] = (),
         given: Given = NOTHING,
         tick: Tick = no_tick,
+        handed: Mapping[Component, Handed] | None = None,
     ) -> Pass:
-        """A whole pass with the edits made.  Raises ValueError for an edit that is unknown here."""
+        """A whole pass with the edits made; `handed` is what paths give to read, where it is known.
+
+        Raises ValueError for an edit that is unknown here.
+        """
+        single, edges, paths = apart(flat(changes))
         values: dict[Place, Tensor] = {}
-        made = edits(changes, given)
+        made = edits(single, given)
+        reads = Reads(self, values, made, edges, given)
+        if handed is not None:
+            reads = replace(reads, given=handed)
+        elif paths:
+            before = self.run(tokens, (*single, *edges), given, tick)
+            reads = replace(reads, given=given_by(before, replace(reads, values=before.values), paths))
 
         def edit(name: str, layer: int, x: Tensor) -> Tensor:
             values[name, layer] = made(name, layer, x)
@@ -90,23 +103,31 @@ class PlainGPT2:
             ]
             for line in range(1, self.last):
                 tick()
-                stream.append(self.step(line, stream[-1], edit))
+                stream.append(self.step(line, stream[-1], edit, reads=reads))
+            stream[-1] = values["resid_post", self.n_layer - 1] = reads.input(
+                Component(Kind.UNEMBED), stream[-1]
+            )
             edit("final_bias", 0, self.weight("ln_f.bias").repeat(len(ids), 1))
             edit("ln_final_scale", 0, self.scale(at_least_float32(stream[-1])))
-        return Pass(tuple(tokens), flat(changes), tuple(stream), values)
+        return Pass(tuple(tokens), flat(changes), tuple(stream), values, reads.given)
 
-    def step(self, line: int, x: Tensor, edit: Edit, held: bool = False) -> Tensor:
-        """The residual stream after a line that is no embedding; `held` takes the norm's scale for a constant."""
+    def step(
+        self, line: int, x: Tensor, edit: Edit, held: bool = False, reads: Reads | None = None
+    ) -> Tensor:
+        """The residual stream after a line that is no embedding; `held` takes the norm's scale for a constant.
+
+        `reads` knows the inputs of readers that do not all read the same stream.
+        """
         layer = (line - 1) // 2
         if line % 2:
-            return edit("resid_mid", layer, x + self.attention(layer, x, edit, held))
-        after = edit("resid_post", layer, x + self.mlp(layer, x, edit, held))
+            return edit("resid_mid", layer, x + self.attention(layer, x, edit, held, reads))
+        after = edit("resid_post", layer, x + self.mlp(layer, x, edit, held, reads))
         return edit("resid_pre", layer + 1, after) if layer + 1 < self.n_layer else after
 
-    def attention(self, layer: int, x: Tensor, edit: Edit, held: bool) -> Tensor:
+    def attention(self, layer: int, x: Tensor, edit: Edit, held: bool, reads: Reads | None = None) -> Tensor:
         seen = self.norm(f"h.{layer}.ln_1", x, held, lambda scale: edit("ln1_scale", layer, scale))
         q, k, v = (
-            edit(n, layer, torch.stack([self.project(layer, h, n, seen) for h in range(self.n_head)]))
+            edit(n, layer, torch.stack([self.input(layer, h, n, seen, reads) for h in range(self.n_head)]))
             for n in "qkv"
         )
         visible = torch.ones(len(x), len(x), dtype=torch.bool).tril()
@@ -122,15 +143,26 @@ class PlainGPT2:
             out = out + z[head] @ self.output(layer, head)
         return edit("attn_out", layer, out)
 
-    def mlp(self, layer: int, x: Tensor, edit: Edit, held: bool) -> Tensor:
+    def input(self, layer: int, head: int, letter: str, seen: Tensor, reads: Reads | None) -> Tensor:
+        """A head's query, key or value from what the layer's norm gives, or from what it alone meets."""
+        read = self.project(layer, head, letter, seen)
+        return read if reads is None else reads.input(Component(Kind[letter.upper()], layer, head), read)
+
+    def mlp(self, layer: int, x: Tensor, edit: Edit, held: bool, reads: Reads | None = None) -> Tensor:
         name = f"h.{layer}.mlp"
         seen = self.norm(f"h.{layer}.ln_2", x, held, lambda scale: edit("ln2_scale", layer, scale))
-        pre = edit("pre", layer, seen @ self.weight(f"{name}.c_fc.weight") + self.weight(f"{name}.c_fc.bias"))
+        read = seen @ self.weight(f"{name}.c_fc.weight") + self.weight(f"{name}.c_fc.bias")
+        read = read if reads is None else reads.input(Component(Kind.MLP, layer), read)
+        pre = edit("pre", layer, read)
         post = edit("post", layer, gelu(pre))
         bias = edit("mlp_bias", layer, self.weight(f"{name}.c_proj.bias").repeat(len(x), 1))
         return edit(
             "mlp_out", layer, torch.einsum("pn,nm->pm", post, self.weight(f"{name}.c_proj.weight")) + bias
         )
+
+    def bent(self, pre: Tensor) -> Tensor:
+        """Neurons before the nonlinearity -> after it."""
+        return gelu(pre)
 
     def norm(
         self, name: str, x: Tensor, held: bool = False, edit: Callable[[Tensor], Tensor] = lambda scale: scale

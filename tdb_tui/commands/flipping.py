@@ -62,7 +62,10 @@ def whynot(session: Session, call: Call) -> Reply:
     Heads and MLPs at each token unless kinds or a token are named; `per component` patches a component at every
     token at once.  Nodes are added one by one, always the one that then does most, and those that the set can do
     without are taken out again; every number is measured.  `alone` is what a node does by itself, `in the set` what
-    the set would lose without it.  --apply makes the patches, as one edit.  `why not` is the same.
+    the set would lose without it.  The answer is turned over when the metric has changed its sign: the distractor has
+    passed the target.  What is then said, the likeliest token, is printed beside it: with a B that swaps the two names
+    it is the distractor, with a B of other names it may be a third.  --apply makes the patches, as one edit.
+    `why not` is the same.
     """
     snapshot = session.snapshot
     wanted = _wanted(snapshot, call)

@@ -15,6 +15,8 @@ from tdb_tui.readings import Reading
 from tdb_tui.replies import columns
 from tdb_tui.session import Snapshot
 
+METHOD = "greedy, then pruned, measured"
+
 
 def said(
     snapshot: Snapshot, metric: Metric, flip: Flip, patches: Sequence[Patch], after: Reading, of: int
@@ -28,7 +30,9 @@ def said(
     )
     text = metric_text(metric, tokenizer, snapshot.state.end)
     yield f"{text}: {signed(flip.before)} -> {signed(flip.after)} (B {signed(there)})"
-    yield f"says {quoted(tokenizer, a)} {probability(p)} -> {quoted(tokenizer, b)} {probability(q)}"
+    said = f"says {quoted(tokenizer, a)} {probability(p)} -> {quoted(tokenizer, b)} {probability(q)}"
+    rivals = metric.distractors
+    yield said if b in rivals or not rivals else f"{said}: {_only_ahead(snapshot, metric, after, b)}"
     cells = [("node", "alone", "in the set")]
     for node, alone, without in zip(_nodes(snapshot, patches), flip.alone, flip.without, strict=True):
         cells.append((node, signed(alone - flip.before), signed(flip.after - without)))
@@ -36,11 +40,21 @@ def said(
     count = len(flip.members)
     size = f"{count} of {of:,} nodes"
     if count <= 2:
-        yield f"{size}: no smaller set of them does"
+        least = "no smaller set of them does"
     elif flip.exhausted:
-        yield f"{size}: no part of the set does; another set may be smaller"
+        least = "no part of the set does; another set may be smaller"
     else:
-        yield f"{size}: none of them can be left out; another set may be smaller"
+        least = "none of them can be left out; another set may be smaller"
+    yield f"{size}, {METHOD}: {least}"
+
+
+def _only_ahead(snapshot: Snapshot, metric: Metric, after: Reading, says: int) -> str:
+    """That the answer is turned over and a third token said."""
+    logits = after.logits(metric.pos)
+    ahead = max(metric.distractors, key=lambda token: float(logits[token]))
+    rank = 1 + int((logits > logits[ahead]).sum())
+    passed = " and ".join(quoted(snapshot.tokenizer, token) for token in metric.targets)
+    return f"{quoted(snapshot.tokenizer, ahead)} has passed {passed} and is number {rank}"
 
 
 def no_flip(snapshot: Snapshot, kinds: Sequence[str], flip: Flip, patches: Sequence[Patch]) -> str:
@@ -101,6 +115,7 @@ def result(snapshot: Snapshot, flip: Flip, patches: Sequence[Patch], of: int) ->
         "after": flip.after,
         "candidates": of,
         "exhausted": flip.exhausted,
+        "method": METHOD,
         "rows": rows,
         "command": None,
         "top": None,

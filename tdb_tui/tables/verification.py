@@ -13,7 +13,7 @@ from model.components import Kind, Node
 from model.edits.interventions import Ablate, Change, Freeze, Mode, Patch, Span, flat
 from model.metrics import Quantity
 from model.nodes import NodeTable
-from model.reference import effects, questions
+from model.reference import effects, questions, slopes
 from model.reference.edits import NOTHING, Given
 from model.reference.questions import Question
 from model.reference.run import PlainGPT2, Tick
@@ -95,6 +95,19 @@ class Second:
     def gradients(self) -> tuple[torch.Tensor, ...]:
         held = self.inputs.treatment.value
         return effects.gradients(self.plain, self.run, self.question, self.given, held, self.tick)
+
+    def effects_of(self, node: Node) -> effects.Effects:
+        """Raises ValueError for what has none, and where edges and paths make them unknown."""
+        if not slopes.is_wired(self.run):
+            return effects.effects_of(self.plain, self.run, self.question, node, self.gradients)
+        held = self.inputs.treatment.value
+        return slopes.effects_of(self.plain, self.run, self.question, node, self.given, held, self.tick)
+
+    def books(self) -> tuple[float, float]:
+        """Of all that is no bias, and of biases and constants."""
+        if not slopes.is_wired(self.run):
+            return effects.books(self.plain, self.run, self.question)
+        return slopes.books(self.plain, self.run, self.question, self.given)
 
     def noise_floor(self) -> float:
         """The largest difference that the run's dtype makes to a logit at the metric's token: without the debugger.
@@ -187,7 +200,7 @@ def row_checks(second: Second, shown: Ranked, count: int, progress: Callable[[st
         node = table.node(row)
         if node.component.kind is Kind.TARGET_BIAS:
             continue  # a constant of the question, which the books hold
-        found = effects.effects_of(plain_pass, run, second.question, node, second.gradients)
+        found = second.effects_of(node)
         name = node_label(node, tokens, snapshot.tokenizer)
         yield _signed("rank", f"{name} total", float(table.total[row]), found.total)
         yield _signed("rank", f"{name} direct", float(table.direct[row]), found.direct)
@@ -236,12 +249,9 @@ def book_checks(second: Second, shown: Ranked, count: int) -> Iterator[Check]:
     books, table = shown.balance(second.snapshot.asked, count), first_rows(shown, count)
     parts_shown = table.take(~table.is_bias())
     nodes = [parts_shown.node(row) for row in range(len(parts_shown))]
-    found = (
-        effects.effects_of(second.plain, second.run, second.question, node, second.gradients)
-        for node in nodes
-    )
+    found = (second.effects_of(node) for node in nodes)
     rows = sum(each.direct for each in found)
-    parts, biases = effects.books(second.plain, second.run, second.question)
+    parts, biases = second.books()
     exact = questions.value_of(second.plain, second.run, second.question)
     yield _signed("books", "books: rows", books.rows, rows)
     yield _signed("books", "books: biases", books.biases, biases)
