@@ -179,6 +179,9 @@ class Steer:
     "The upper bound of a clamp."
 
     def __post_init__(self) -> None:
+        if self.component.kind in SCALES:
+            message = f"{self.component} is one number a token that a layer norm divides by"
+            raise ChangeError(f"{message}: ablate {self.component} value 3 sets it")
         single = self.component.kind in (Kind.NEURON, Kind.LATENT) or self.key is not None
         if (self.direction is None) != single or (single is False and self.way is not Way.ADD):
             raise ChangeError(

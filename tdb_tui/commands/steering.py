@@ -2,7 +2,7 @@
 
 import re
 
-from model.components import Component, Kind
+from model.components import SCALES, Component, Kind
 from model.edits.interventions import Span, Steer, Way, where
 from model.gpt2 import wide
 from tdb_tui.commands.table import command
@@ -75,6 +75,8 @@ def _steer(snapshot: Snapshot, part: Component, found: NodeWord, way: str, rest:
     if way == "clamp":
         low, high = _bounds(rest)
         return stated(word, lambda: Steer(part, span, found.key, Way.CLAMP, low, None, high))
+    if part.kind in SCALES:
+        stated(word, lambda: Steer(part, span))
     if single:
         amount = number(rest)
         if way == "=":

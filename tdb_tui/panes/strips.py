@@ -13,7 +13,8 @@ from tdb_tui.views.data import Strip, StripsView
 
 LABEL = 8
 "Cells of a row's label, its cursor included."
-NUMBER = 6
+NUMBER, SHORT = 6, 5
+"Cells of a number, and of one with a decimal less, where five strips have little room."
 
 
 class Strips(Pane):
@@ -42,7 +43,7 @@ class Strips(Pane):
         return "sums"
 
     def heads(self) -> tuple[tuple[str, int], ...]:
-        return tuple((number(strip.total).strip(), end) for strip, end in self._ends())
+        return tuple((self._number(strip.total).strip(), end) for strip, end in self._ends())
 
     def row(self, at: int, selected: bool) -> Spans:
         view = self.view
@@ -61,11 +62,11 @@ class Strips(Pane):
 
     def _cell(self, strip: Strip, at: int) -> Spans:
         """A number and how large it is of its strip: a bar where there is room, else a shade."""
-        value, extra = strip.values[at], self._cells() - NUMBER
+        value, extra = strip.values[at], self._cells() - self._digits()
         gap = int(extra > 1)
         extra -= gap
         scale = max((abs(each) for each in strip.values), default=0.0)
-        said = ((number(value), PLAIN),)
+        said = ((self._number(value), PLAIN),)
         if extra >= 6:
             return (
                 *said,
@@ -80,13 +81,22 @@ class Strips(Pane):
             return ()
         spans: list[tuple[str, Style]] = [(right(self.view.title, LABEL - 1) + " ", DIM)]
         for strip in self.view.strips:
-            spans.append((f"{strip.name:>{NUMBER}}" + " " * (self._cells() - NUMBER), DIM))
+            digits = self._digits()
+            spans.append((f"{strip.name[: self._cells() - 1]:>{digits}}".ljust(self._cells()), DIM))
         return tuple(spans)
 
     def _cells(self) -> int:
         """Of a strip: its number, its shade or bar, a space."""
-        return max((self.size.width - LABEL) // len(self.view.strips if self.view else "four"), NUMBER + 1)
+        return max((self.size.width - LABEL) // len(self.view.strips if self.view else "four"), SHORT + 1)
+
+    def _digits(self) -> int:
+        return min(NUMBER, self._cells() - 1)
+
+    def _number(self, value: float) -> str:
+        if self._digits() == NUMBER or value != value:
+            return number(value)[-self._digits() :]
+        return f"{value:+{SHORT}.1f}" if abs(value) < 100 else f"{value:+{SHORT}.0f}"
 
     def _ends(self) -> list[tuple[Strip, int]]:
         strips = () if self.view is None else self.view.strips
-        return [(strip, LABEL + NUMBER + at * self._cells()) for at, strip in enumerate(strips)]
+        return [(strip, LABEL + self._digits() + at * self._cells()) for at, strip in enumerate(strips)]

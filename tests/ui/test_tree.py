@@ -105,6 +105,21 @@ def test_the_strips_show_the_sums_of_the_frame_and_their_cursor_is_the_token_cur
     play(body)
 
 
+def test_five_strips_are_whole_where_the_screen_is_120_columns_wide() -> None:
+    async def body(app: TdbApp, pilot: Pilot[int]) -> None:
+        await press(app, pilot, "T")
+        assert app.session is not None
+        await type_line(app, pilot, "steer resid_pre.1@END += 2 * dir(Mary)")
+        view = app.main.sums.view
+        assert view is not None and [strip.name for strip in view.strips] == [*NAMES, "edits"]
+        assert all(name in rows(app)[4] for name in (*NAMES, "edits"))
+        shown = rows(app)[5 + app.session.state.end]
+        for strip in view.strips:
+            assert f"{strip.values[app.session.state.end]:+.1f}" in shown
+
+    play(body, size=(120, 40))
+
+
 def test_a_adds_the_selected_node_to_a_circuit_and_marks_it() -> None:
     async def body(app: TdbApp, pilot: Pilot[int]) -> None:
         await press(app, pilot, "2", "j", "a")
