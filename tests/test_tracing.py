@@ -69,6 +69,29 @@ def test_an_edit_moves_a_frame_as_well(session: Session) -> None:
     assert session.snapshot.asked.value == before
 
 
+@pytest.mark.parametrize(
+    ("edit", "frame", "readers"),
+    [
+        ("edge ablate L0H1 -> L2H1.q", "trace L2H1@END<Mary via q", "L2H1.q are"),
+        ("edge ablate L0H1 -> L2H1.q", "trace L2H1@END<Mary via k", None),
+        ("edge ablate L0H1 -> L2H1", "trace L2H1@END<Mary via qk", "L2H1.k and L2H1.q are"),
+        ("edge ablate M0 -> M3", "trace M3@END", "M3 are"),
+        ("edge keep M0 -> U zero", "trace L2H1@END via v", "L2H1.v are"),
+        ("ablate L0H1", "trace M3@END", None),
+    ],
+)
+def test_a_frame_says_that_edges_into_its_reader_are_edited(
+    session: Session, edit: str, frame: str, readers: str | None
+) -> None:
+    warnings = do(session, edit, frame).warnings
+    if readers is None:
+        assert warnings == ()
+    else:
+        assert warnings == (
+            f"edges into {readers} edited: the frame reads the stream without these edits, the run with them",
+        )
+
+
 def test_another_prompt_leaves_no_frame_behind(session: Session) -> None:
     do(session, "trace N3.7@END", 'prompt " Mary and John went"')
     assert session.state.frames == ()

@@ -104,7 +104,7 @@ class PlainGPT2:
             for line in range(1, self.last):
                 tick()
                 stream.append(self.step(line, stream[-1], edit, reads=reads))
-            stream[-1] = values["resid_post", self.n_layer - 1] = reads.input(
+            stream[-1] = values["resid_post", self.n_layer - 1] = reads.met(
                 Component(Kind.UNEMBED), stream[-1]
             )
             edit("final_bias", 0, self.weight("ln_f.bias").repeat(len(ids), 1))
@@ -127,7 +127,9 @@ class PlainGPT2:
     def attention(self, layer: int, x: Tensor, edit: Edit, held: bool, reads: Reads | None = None) -> Tensor:
         seen = self.norm(f"h.{layer}.ln_1", x, held, lambda scale: edit("ln1_scale", layer, scale))
         q, k, v = (
-            edit(n, layer, torch.stack([self.input(layer, h, n, seen, reads) for h in range(self.n_head)]))
+            edit(
+                n, layer, torch.stack([self.head_input(layer, h, n, seen, reads) for h in range(self.n_head)])
+            )
             for n in "qkv"
         )
         visible = torch.ones(len(x), len(x), dtype=torch.bool).tril()
@@ -143,16 +145,16 @@ class PlainGPT2:
             out = out + z[head] @ self.output(layer, head)
         return edit("attn_out", layer, out)
 
-    def input(self, layer: int, head: int, letter: str, seen: Tensor, reads: Reads | None) -> Tensor:
+    def head_input(self, layer: int, head: int, letter: str, seen: Tensor, reads: Reads | None) -> Tensor:
         """A head's query, key or value from what the layer's norm gives, or from what it alone meets."""
         read = self.project(layer, head, letter, seen)
-        return read if reads is None else reads.input(Component(Kind[letter.upper()], layer, head), read)
+        return read if reads is None else reads.met(Component(Kind[letter.upper()], layer, head), read)
 
     def mlp(self, layer: int, x: Tensor, edit: Edit, held: bool, reads: Reads | None = None) -> Tensor:
         name = f"h.{layer}.mlp"
         seen = self.norm(f"h.{layer}.ln_2", x, held, lambda scale: edit("ln2_scale", layer, scale))
         read = seen @ self.weight(f"{name}.c_fc.weight") + self.weight(f"{name}.c_fc.bias")
-        read = read if reads is None else reads.input(Component(Kind.MLP, layer), read)
+        read = read if reads is None else reads.met(Component(Kind.MLP, layer), read)
         pre = edit("pre", layer, read)
         post = edit("post", layer, gelu(pre))
         bias = edit("mlp_bias", layer, self.weight(f"{name}.c_proj.bias").repeat(len(x), 1))

@@ -63,7 +63,7 @@ class Reads:
             return None
         return self.stream(reading_line(reader, self.plain.n_layer), found)
 
-    def input(self, reader: Component, read: Tensor) -> Tensor:
+    def met(self, reader: Component, read: Tensor) -> Tensor:
         """A reader's input, where `read` is what all others' stream gives it: [pos, width]."""
         own = self.own(reader)
         x = read if own is None else self.read(reader, own)

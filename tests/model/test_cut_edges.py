@@ -9,6 +9,7 @@ from model.edits.links import Link
 from model.effects import attribution, embeddings
 from model.effects.writes import effects_of
 from model.estimates.estimators import attribution_patching
+from model.estimates.integrated import Rule, integrated_edit
 from model.estimates.swap import Swap
 from model.gpt2 import GPT2
 from model.measured.replay import measure
@@ -152,3 +153,19 @@ def test_edges_from_a_node_add_up_to_its_total_and_are_nothing_where_cut(
         assert found.total == pytest.approx(effects_of(tiny, trace, by, node).total, abs=1e-9)
     if name == "heads":
         assert edges_from(tiny, trace, inputs, Node(L0H1, END)).q[2, 0] == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["heads", "patched", "scaled", "a neuron"])
+def test_IG_along_an_edit_goes_to_what_the_edited_run_measures(
+    tiny: GPT2, sources: Sources, name: str
+) -> None:
+    """Of nodes beside the edited edges' tails: midpoints, so twice the steps leave a quarter of the error."""
+    beside, bias = Component(Kind.HEAD, 0, 3), Component(Kind.ATTN_BIAS, 0)
+    trace = record(tiny, TOKENS, [EDITS[name]], sources)
+    swap, scorer = Swap(tiny, trace, None, LD, sources), metric_scorer(tiny, LD)
+    for change in (Ablate(beside, LAST), Patch(beside, MIDDLE, MIDDLE), Ablate(bias, LAST)):
+        ((_, value),) = measure(tiny, trace, scorer, [change], sources)
+        exact = value - unchanged(tiny, trace, scorer)
+        coarse, fine = (abs(integrated_edit(swap, change, n, Rule.MIDPOINT) - exact) for n in (32, 64))
+        assert coarse < 1e-2 * abs(exact) + 1e-3, str(change)
+        assert fine < 0.27 * coarse + 1e-10, str(change)
