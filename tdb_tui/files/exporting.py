@@ -16,7 +16,6 @@ from tdb_tui.files.output import reply_text
 from tdb_tui.files.saving import script
 from tdb_tui.files.scripting import script_of
 from tdb_tui.formats import metric_text, signed
-from tdb_tui.report import report
 from tdb_tui.session import Session
 from tdb_tui.sweeps.files import svg
 
@@ -38,7 +37,7 @@ def exported(session: Session, path: Path) -> str:
 
 
 def _markdown(session: Session) -> str:
-    parts = ["# tdb-tui", "```", *report(session.snapshot), "```"]
+    parts = ["# tdb-tui", "```", *_report(session), "```"]
     for title, told in (("Trail", _trail(session)), ("Edits", _edits(session)), ("Notes", _notes(session))):
         if told:
             parts += ["", f"## {title}", "", *(f"    {printable(line)}" for line in told)]
@@ -137,7 +136,7 @@ def _ranked(session: Session, suffix: str) -> str:
 EXPORTS: Mapping[str, Callable[[Session], str]] = {
     ".html": _page,
     ".md": _markdown,
-    ".txt": lambda session: "\n".join(report(session.snapshot)) + "\n",
+    ".txt": lambda session: "\n".join(_report(session)) + "\n",
     ".tdb": lambda session: script(session) + "\n",
     ".py": script_of,
     ".json": lambda session: _ranked(session, ".json"),
@@ -147,3 +146,10 @@ EXPORTS: Mapping[str, Callable[[Session], str]] = {
     ".dot": _dot,
 }
 "What is written as what."
+
+
+def _report(session: Session) -> list[str]:
+    # imported late: the report draws with commands, and one of them exports
+    from tdb_tui.report import report
+
+    return report(session.snapshot)
