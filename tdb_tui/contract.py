@@ -139,12 +139,13 @@ RESULTS: dict[str, dict[str, str]] = {
     },
     "over": {
         "set": "as `prompts` gives it",
-        "table": "`metric`, `rank`, `lens`, `attn`, `roles` or `print`",
+        "table": "`metric`, `rank`, `lens`, `attn`, `roles`, `print`, `logits`, `strips`, `why`, `feeds`, `upstream`",
         "measure": "what the numbers are: `direct`, `lens`, `attention`, ...",
         "bootstrap": "`resamples`, `seed`, `level` of the interval",
         "metric": "`mean`, `sd`, `low`, `high`, `sign`, `n` of the prompts' metric",
         "rows": "list of `{row, mean, sd, low, high, sign, n}`; of `rank` also `kind`, `layer`, `index`, `role`, "
-        "`key`; of `by direct` there is a `balance` as in `rank`, and of `metric` the `values` of all prompts",
+        "`key`, of `logits` `token`, `id`; of `by direct` there is a `balance` as in `rank`, and of `metric` the "
+        "`values` of all prompts",
     },
     "top": {
         "node": "its address",

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -240,6 +241,62 @@ def test_lens_attention_roles_and_expressions_are_those_of_each_prompt(session: 
     assert printed["rank(' Mary') + final"]["mean"] == mean(values)
     assert metric["metric"]["mean"] == mean(finals)
     assert roles["L2H1 first-token"]["mean"] == mean(induction)
+
+
+def test_other_commands_tables_are_those_of_each_prompt_by_role(session: Session) -> None:
+    lines = {"strips by direct": "value", "why L2H1@END<S1": "contrast", "feeds L0H1@END": "edge"}
+    over = {line: by_row(do(session, f"over {line} -n 0").result) for line in lines}
+    scores = by_row(do(session, "over why L2H1@END<S1 by score -n 0").result)
+    likely = do(session, "over logits by prob -n 0").result["rows"]
+    loop: dict[str, dict[str, list[float]]] = {line: {} for line in (*lines, "scores")}
+    probs: dict[int, list[float]] = {}
+    for _ in each(session):
+        role = role_names(session)
+        sums: dict[str, dict[str, float]] = {line: {} for line in loop}
+
+        def add(line: str, name: str, value: float, sums: dict[str, dict[str, float]] = sums) -> None:
+            sums[line][name] = sums[line].get(name, 0.0) + value
+
+        for row in do(session, "strips by direct").result["rows"]:
+            for name in ("embed", "mlp", "query", "key"):
+                add("strips by direct", f"{name}@{role[row['pos']]}", row[name])
+        for row in do(session, "why L2H1@END<S1 -n 0").result["rows"]:
+            name = f"{row['side']} {row['node'].partition('@')[0]}@{role[row['pos']]}"
+            add("why L2H1@END<S1", name, row["contrast"])
+            add("scores", name, row["score"])
+        for row in do(session, "feeds L0H1@END -n 0").result["rows"]:
+            add("feeds L0H1@END", f"{row['input'].partition('@')[0]}@{role[row['pos']]}", row["edge"])
+        for row in do(session, f"logits {session.engine.info.config.n_vocab}").result["rows"]:
+            probs.setdefault(row["id"], []).append(row["prob"])
+        for line, each_sum in sums.items():
+            for name, value in each_sum.items():
+                loop[line].setdefault(name, []).append(value)
+    for line, found in {**over, "scores": scores}.items():
+        means = {name: (row["mean"], row["n"]) for name, row in found.items()}
+        assert means == {name: (mean(values), len(values)) for name, values in loop[line].items()}
+    assert {row["id"]: row["mean"] for row in likely} == {token: mean(p) for token, p in probs.items()}
+    assert [row["mean"] for row in likely] == sorted((row["mean"] for row in likely), reverse=True)
+
+
+def test_a_tree_over_a_set_has_every_branch_of_each_prompts_tree(session: Session) -> None:
+    found = by_row(do(session, "over upstream -n 0").result)
+    count: dict[str, float] = {}
+    for _ in each(session):
+        role = role_names(session)
+
+        for line in do(session, "upstream").result["dot"].splitlines():  # drawn by other code than the tree's
+            edge = re.fullmatch(r' *"(.*)" -> "(.*)" \[label="(?:(q|k|qk|v) )?(.*)"\];', line)
+            if edge is None:
+                continue
+            tail, head = (
+                re.sub(r"(?<=[@<])\d+", lambda pos, role=role: role[int(pos[0])], edge[at]) for at in (1, 2)
+            )
+            head = head if " - " not in head else "target"
+            name = f"{tail} > {head}" + (f" via {edge[3]}" if edge[3] else "")
+            count[name] = count.get(name, 0.0) + float(edge[4])
+    assert set(count) == set(found)
+    for name, total in count.items():
+        assert found[name]["mean"] * found[name]["n"] == pytest.approx(total, rel=1e-2, abs=1e-6)
 
 
 def test_the_metric_of_every_prompt_is_listed_and_the_extremes_named(session: Session) -> None:

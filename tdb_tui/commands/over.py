@@ -7,6 +7,7 @@ from model.components import Kind
 from model.sets.prompts import END, roles_of
 from model.sets.statistics import Summary
 from model.tokenizer import printable
+from tdb_tui.commands.over_tables import KEYED, keyed_rows, logit_rows
 from tdb_tui.commands.prompting import counted, set_result
 from tdb_tui.commands.table import command
 from tdb_tui.errors import CommandError, did_you_mean
@@ -22,13 +23,14 @@ from tdb_tui.sets.tables import Rows, attn_rows, lens_rows, metric_rows, role_ro
 from tdb_tui.tables.ranking import KINDS
 
 ROWS, RESAMPLES, EXTREMES = 25, 1000, 3
-TABLES = ("metric", "rank", "lens", "attn", "roles", "print")
+TABLES = ("metric", "rank", "lens", "attn", "roles", "print", "logits", *KEYED)
 
 
 @command(
     "over",
     usage="metric | rank [KINDS] [by M] [@ROLE] [per component] [+|-] | lens [@ROLE] [by delta]"
-    " | attn HEAD [@ROLE] | roles [HEAD] | print EXPR",
+    " | attn HEAD [@ROLE] | roles [HEAD] | print EXPR | logits [@ROLE] [by logit|logprob|prob]"
+    " | strips ... | why ... | feeds ... | upstream ...",
     group="seeing",
     repeat=Repeat.CONTINUE,
     options={"n": True, "from": True, "seed": True, "resamples": True},
@@ -44,6 +46,9 @@ def over(session: Session, call: Call) -> Reply:
     over lens @S2                the logit lens line by line; by delta what each line adds
     over attn L3H1 @END          what the head's query gives to the keys of each role
     over roles                   role scores of heads;  over print EXPR  any expression, at the end
+    over logits @END by prob     the next tokens, the largest mean first
+    over strips by direct, over why L3H1@END by score, over feeds L0H1@S2, over upstream
+                                 these commands' rows, each of the same name; n is how many prompts have it
 
     sd is over prompts.  The interval is a bootstrap over prompts (95 %, --resamples 1000, --seed 0); sign is the share
     of prompts with the mean's sign.  Edits in force count and follow the role of their token.
@@ -73,6 +78,10 @@ def over(session: Session, call: Call) -> Reply:
             if not words:
                 raise CommandError("over print what: over print rank(' Mary')", code="missing-argument")
             rows, what = value_rows(session, call.rest(1).text), "value"
+        case "logits" | "lg":
+            rows, what = logit_rows(session, words, lambda word: _role(session, word))
+        case name if name in KEYED:
+            rows, what = keyed_rows(session, name, words)
         case text:
             right = did_you_mean(text, TABLES) or f": {', '.join(TABLES)}"
             raise CommandError(f"no table {text!r} over a set{right}", "bad-argument", col=table.col)

@@ -1,6 +1,7 @@
 """The prompt set of a session: how it is named and loaded, and what a session is at one of its examples."""
 
 from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -161,6 +162,12 @@ def encode_all(session: Session) -> Sequence[Encoded]:
 
 
 def each_example(session: Session, counterfactuals: bool = False) -> Generator[Snapshot]:
+    """What there is to see of the session at one example after the other.  Close and raises as `each_session`."""
+    with closing(each_session(session, counterfactuals)) as run:
+        yield from (there.snapshot for there in run)
+
+
+def each_session(session: Session, counterfactuals: bool = False) -> Generator[Session]:
     """The session at one example after the other, under the edits in force; each run is forgotten after it.
 
     Close it when done.  Raises CommandError naming the example, ComputeFailed, Interrupted.
@@ -170,7 +177,7 @@ def each_example(session: Session, counterfactuals: bool = False) -> Generator[S
     try:
         for number in range(1, count + 1):
             with engine.unkept():
-                yield _snapshot(engine, state, number, counterfactuals)
+                yield _session(engine, state, number, counterfactuals)
             engine.progress = f"{number}/{count}"
     finally:
         engine.progress = ""
@@ -182,12 +189,12 @@ def _bare(state: State, n_layer: int) -> State:
     return replace(state, inputs=replace(state.inputs, edits=edits), place=Place(lines.count(n_layer)))
 
 
-def _snapshot(engine: Engine, state: State, number: int, other: bool) -> Snapshot:
+def _session(engine: Engine, state: State, number: int, other: bool) -> Session:
     try:
         there = at_example(engine, state, number)
         if not other and not any(isinstance(change, Patch) for change in there.inputs.changes):
             there = replace(there, inputs=replace(there.inputs, prompt_b=None))
-        return Session(engine, there).snapshot
+        return Session(engine, there)
     except CommandError as error:
         error.message = f"example {number}: {error.message}"
         raise

@@ -79,6 +79,11 @@ def gathered(session: Session, read: Read, counterfactuals: bool = False) -> Row
                 raise
             found.append({name: value for name, value in said.items() if value == value})
             metric.append(snapshot.now.value)
+    return as_rows(found, metric)
+
+
+def as_rows(found: Sequence[Mapping[str, float]], metric: Sequence[float]) -> Rows:
+    """Named numbers of every example.  Raises CommandError where there are none."""
     names, values = laid_out(found)
     if not names:
         raise CommandError("no example has such a number: prompts lists the set and its roles", "bad-role")
