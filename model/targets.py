@@ -190,7 +190,10 @@ def _wanted(model: GPT2, trace: Trace, node: Node, of: Target | None) -> Tensor:
         raise ValueError(f"{node.component} comes after what reads: trace something upstream of it")
     wanted = [gradient_at(model, trace, of, read) for read in of.reads if read.pos == node.pos]
     if not wanted:
-        raise ValueError(f"{node.component}@{node.pos} writes to a token that is not read downstream")
+        there = " or ".join(f"@{pos}" for pos in sorted({read.pos for read in of.reads}))
+        raise ValueError(
+            f"{node.component}@{node.pos} writes to a token that is not read downstream: trace a node at {there}"
+        )
     return torch.stack(wanted).sum(0)
 
 

@@ -168,7 +168,10 @@ def test_repair_adds_up_to_the_change_of_the_metric(session: Session) -> None:
         ("trace L1H3@END via x", "unknown input 'x': q, k, qk or v"),
         ("trace M1@END via q", "M1 has no q input: only heads do"),
         ("trace A1@END", "A1 cannot be traced: heads, neurons and MLPs can"),
-        ("trace L1H3@Mary via v", "L1H3@1 writes to a token that is not read downstream"),
+        (
+            "trace L1H3@Mary via v",
+            "L1H3@1 writes to a token that is not read downstream: trace a node at @13",
+        ),
         ("trace L1H3@END of M2", "M2 is no frame: where lists them"),
         ("drives E@END", "E cannot be traced: heads, neurons and MLPs can"),
         ("set ln some", "ln cannot be 'some': target, all, none"),
