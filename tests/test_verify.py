@@ -52,10 +52,19 @@ SCENES = (
     "ablate M1@END ;; set metric kl ;; rank",
     "set ln all ;; rank",
     "set ln none ;; ablate L1H1 ;; rank",
-    "edge ablate L0H1 -> L2H1.q,M3,U ;; edge patch M0 -> L2H3.k,U from B ;; rank all by direct",
-    "edge keep L0H1 -> L2H1.q, M0 -> M2, M1 -> U, M3 -> U from B ;; rank",
+    pytest.param(
+        "edge ablate L0H1 -> L2H1.q,M3,U ;; edge patch M0 -> L2H3.k,U from B ;; rank all by direct",
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        "edge keep L0H1 -> L2H1.q, M0 -> M2, M1 -> U, M3 -> U from B ;; rank",
+        marks=pytest.mark.slow,
+    ),
     "edge ablate M0 -> L2H1.q ;; trace M3@END ;; set ln none ;; rank",
-    "path L0H1@3 -> U,M3,L3H1 from B mlps ;; ablate L2H1 ;; rank",
+    pytest.param(
+        "path L0H1@3 -> U,M3,L3H1 from B mlps ;; ablate L2H1 ;; rank",
+        marks=pytest.mark.slow,
+    ),
     "path L0H1,M0 -> L2H1.q from B direct ;; rank heads by measured @END",
 )
 
