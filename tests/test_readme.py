@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from tdb_tui.commands import execute
@@ -67,7 +68,15 @@ def test_there_is_a_transcript() -> None:
 
 
 def test_every_option_named_exists() -> None:
-    commands = [debug.command, *(get_command(load_program(name)) for name in PROGRAMS)]
+    programs = [debug.command, *(get_command(load_program(name)) for name in PROGRAMS)]
+    # `sae train` and `sae eval` are commands of one program
+    below = [
+        command
+        for program in programs
+        if isinstance(program, TyperGroup)
+        for command in program.commands.values()
+    ]
+    commands = [*programs, *below]
     options = {
         name
         for command in commands
