@@ -20,8 +20,10 @@ def main() -> int:
             stream.reconfigure(errors="backslashreplace")
     called = "tdb-tui"
     try:
-        if ASKING in os.environ and (about := asked_about()) is not None:
-            return load_program(about)([], prog_name=called, standalone_mode=False) or 0
+        if ASKING in os.environ:  # a shell completes: the words are in its question
+            about = asked_about()
+            program = load_program("debug" if about is None else about)
+            return program([], prog_name=called, standalone_mode=False) or 0
         if sys.argv[1:2] and sys.argv[1] in PROGRAMS:
             called = f"tdb-tui {sys.argv[1]}"
             return load_program(sys.argv[1])(sys.argv[2:], prog_name=called, standalone_mode=False) or 0

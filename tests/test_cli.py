@@ -290,7 +290,7 @@ def test_prompt_b_and_bos_are_what_the_command_line_says(program: Program) -> No
 def test_a_defect_of_ours_is_one_sentence_and_a_report_without_the_users_words(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(asked: object) -> None:
+    def broken(asked: object, *more: object) -> None:
         raise TypeError(f"secret {asked}")
 
     monkeypatch.setattr(debug, "open_session", broken)

@@ -86,8 +86,7 @@ BAD = (
     ("attn L1H2 @John", "bad-position", 10, "' John' is at 3 and 9: write John#1, John#2 or an index"),
     ("p L1H2@Marry", "bad-position", 2, "no token 'Marry' in the prompt: did you mean ' Mary' (1)?"),
     ("p L1H2@Mary<to#2", "bad-node", 2, "key 13 is after query 1: attention is causal"),
-    ("attn A1", "bad-node", 5, "A1 has no attention pattern: name a head, as in L1H0"),
-    ("attn L1", "bad-node", 5, "L1 is 2 components: name one"),
+    ("attn M1", "bad-node", 5, "M1 has no attention pattern: name a head, as in L1H0"),
     ("attn", "missing-argument", None, "attn of which head: attn L1H3"),
     ("p ld +", "bad-expression", 5, "expression ends too early: 'ld +' needs a value after '+'"),
     ("p foo", "bad-expression", 2, "unknown name 'foo' in expression: did you mean 'final'? (!foo for Python)"),
@@ -248,7 +247,7 @@ BAD = (
     ("lens 5 6", "bad-argument", 7, "unexpected '6': lens @END A3"),
     ("patch L1H3@END from B@3<2", "bad-argument", 6,
      "a whole row cannot take one pair's value: write patch L1H3@13<2 from B@3<2"),
-    ("set colour red", "bad-setting", 4, "unknown setting 'colour': ablation, metric, ln, measure, means, pos"),
+    ("set colour red", "bad-setting", 4, "unknown setting 'colour': ablation, metric, ln, measure, means, sae, pos"),
     ("set ablation maen", "bad-setting", 13, "ablation cannot be 'maen': did you mean 'mean'?"),
     ("set metric", "missing-argument", None, None),
     ("set metric kll", "bad-setting", 11, "metric cannot be 'kll': did you mean 'kl'?"),
@@ -303,10 +302,10 @@ BAD = (
     ("load nope.json", "no-file", 5, "cannot read nope.json: no such file or directory"),
     ("save \0", "bad-file", 5, "'\\x00' isn't a file's path"),
     ("save .", "no-file", None, "cannot write .: it is a directory"),
-    ("export ioi.pdf", "bad-file", 7, "cannot write .pdf: .tdb, .py, .json, .csv, .txt or .md"),
+    ("export ioi.pdf", "bad-file", 7, "cannot write .pdf: .html, .md, .txt, .tdb, .py, .json, .jsonl, .csv, .svg or .dot"),
     ("export", "missing-argument", None, "export to which file: export ioi.tdb, report.md, ranked.csv"),
     ("rank --out no/such/place.json", "no-file", None, None),
-    ("ablate L0H1 --out edit.pdf", "bad-file", None, "cannot write .pdf files: .json, .csv, .tsv, .txt or .md"),
+    ("ablate L0H1 --out edit.pdf", "bad-file", None, "cannot write .pdf files: .json, .csv, .tsv, .html, .txt or .md"),
     ("ov M1", "bad-node", 3, "M1 is no head: name one, as in L1H0"),
     ("qk", "missing-argument", None, "qk of which head: qk L1H3"),
     ("compose L2H1 x", "bad-argument", 13, "unknown input 'x': q, k or v"),
@@ -318,7 +317,7 @@ BAD = (
     ("fold", "missing-argument", None, "fold which branch: fold 0.2"),
     ("fold 0.9", "bad-branch", 5, "no branch 0.9: 0 has branches 0 to 3"),
     ("fold L1H3", "bad-branch", 5, "'L1H3' is no branch: 0 is the root, 0.2 its third branch, 0.2.1 the second of that"),
-    ("view", "missing-argument", None, "view what: rank, attn, tree, strips, heat, lists, next"),
+    ("view", "missing-argument", None, "view what: rank, attn, tree, strips, heat, page, lists, next"),
     ("view tre", "bad-argument", 5, "no view 'tre': did you mean 'tree'?"),
     ("circuit weigh", "bad-argument", 8, "circuit has no 'weigh': new, use, add, rm, edge, keep, show, list, eval, prune, save, load, drop"),
     ("circuit edge M1@3 -> M0@3", "bad-circuit", 13, "M1@3 does not come before M0@3: an edge goes down the pass"),
@@ -477,7 +476,7 @@ GOOD = (
     ("logits", r"rank +token +p  logit +Δ base"),
     ("lens", r"line +lens +Δ +rank  top"),
     ("attn L1H2", r"L1H2@END reads  .+( · .+){5}"),
-    ("attn L1H2 @0", r"L1H2@0 reads  ⊢ 1\.0"),
+    ("attn L1H2 @0", r"L1H2@⊢ reads  ⊢ 1\.0"),
     ("attn L1H2@Mary", r"L1H2@Mary reads  .+ · .+"),
     ("top L1H2@END -n 3", r"up +logits  down +logits"),
     ("token @Mary", r"token 1: ' Mary'"),
@@ -670,7 +669,7 @@ def test_the_examples_in_the_help_run(
 ) -> None:
     if command.name in ("features", "latents", "latent"):
         pytest.skip("no sparse autoencoder is loaded here")
-    if command in map(registry.find, ("examples", "find")):
+    if command in map(registry.find, ("examples", "find", "explain")):
         pytest.skip("no store is loaded here")
     session.at_terminal = True
     if command in map(registry.find, ("prompts", "over", "whynot")):

@@ -381,7 +381,7 @@ def test_a_damaged_circuit_is_refused_or_read_and_never_breaks(engine: Engine, f
     ("line", "message"),
     [
         ("circuit ad L1H2", "circuit has no 'ad': did you mean 'add'?"),
-        ("circuit eval", "circuit has no 'eval': new, use, add, rm, edge, keep, show, list, save, load, drop"),
+        ("circuit evil", "circuit has no 'evil': did you mean 'eval'?"),
         ("circuit new", "new which circuit: circuit new NAME"),
         ("circuit new a b", "unexpected 'b': a name is one word"),
         ("circuit new ../x", "'../x' cannot be a name: up to 40 letters, digits, - _ and ."),
@@ -392,7 +392,7 @@ def test_a_damaged_circuit_is_refused_or_read_and_never_breaks(engine: Engine, f
         ("circuit drop ioi", "circuit ioi is in no file: circuit save FILE first, or circuit drop ioi --force"),
         ("circuit add", "add which nodes: circuit add L1H3@END"),
         ("circuit add L9H9@END", "no head L9H9: random has heads 0–3 in layers 0–3"),
-        ("circuit add F1.3", "no SAE loaded for layer 1: F1.3 isn't part of this run"),
+        ("circuit add F1.3", "no SAE loaded for layer 1: start with --sae PATH or use 'set sae PATH'"),
         ("circuit add N0.{" + ",".join(map(str, range(128))) + "},N1.{" + ",".join(map(str, range(128))) + "}@*",
          None),
         ("circuit rm L0H3@3", "L0H3@3 is not in circuit ioi: circuit show lists its nodes"),

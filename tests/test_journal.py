@@ -382,8 +382,14 @@ def test_a_killed_program_goes_on_where_it_was(model: Path, tmp_path: Path, wait
     killed_and_resumed(model, tmp_path / "state", wait)
 
 
-@pytest.mark.slow
-def test_killed_at_a_hundred_random_points_it_goes_on_where_it_was(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "points",
+    [
+        pytest.param(12, marks=pytest.mark.slow),
+        pytest.param(100, marks=pytest.mark.bench),  # a quarter of an hour
+    ],
+)
+def test_killed_at_random_points_it_goes_on_where_it_was(model: Path, tmp_path: Path, points: int) -> None:
     chance = random.Random(7)
-    for _ in range(100):
+    for _ in range(points):
         killed_and_resumed(model, tmp_path / "state", chance.uniform(0, 1.5))

@@ -257,7 +257,7 @@ BAD = (
     ("edge cut L0H1 -> U", "bad-argument", 5, "cut is of a circuit: edge cut circuit NAME, or edge ablate L0H1 -> L2H1.q"),
     ("edge ablate L0H1 -> L9H1.q", "bad-node", 20, None),
     ("edge ablate L0H1 -> U maen", "bad-mode", 22, None),
-    ("edge ablate L0H1 -> U value 1e300", "not-finite", None, None),
+    ("edge ablate L0H1 -> U value 1e300", "not-finite", 5, None),
     ("edge ablate U -> M1", "bad-node", 12, None),
     ("path L0H1 -> L2H1.q, M0 -> U", "bad-argument", 21, "one path at a time: several senders or receivers are one word, as in L0H1,L0H2"),
     ("path L0H1,A0 -> U", "bad-edge", 5, "A0 and L0H1 write the same: name one of them as the sender"),

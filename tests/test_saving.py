@@ -258,7 +258,7 @@ def test_the_report_and_the_ranking_are_exported(engine: Engine) -> None:
     assert len(rows) == len(ranked["rows"]) and json.loads(Path("r.json").read_text()) == ranked
     assert float(rows[0].split(",")[8]) == ranked["rows"][0]["direct"]
     assert "ranked components, by direct effect" in Path("r.txt").read_text()
-    assert Path("r.md").read_text() == f"```\n{Path('r.txt').read_text()}```\n"
+    assert f"```\n{Path('r.txt').read_text()}```\n" in Path("r.md").read_text()
     assert said(do(session, "export r.tdb")) == "wrote r.tdb"
 
 

@@ -189,8 +189,8 @@ def by_erf(right: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def cooked(right: Callable[..., Balance]) -> Callable[..., Balance]:
-    def balance(asked: Asked, shown: NodeTable) -> Balance:
-        books = right(asked, shown)
+    def balance(asked: Asked, *shown: object) -> Balance:
+        books = right(asked, *shown)
         return replace(books, rows=books.rows + 0.02, rest=books.rest - 0.02)
 
     return balance

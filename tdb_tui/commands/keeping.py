@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -82,12 +81,11 @@ def runs_python(data: Any) -> bool:
     """Whether a session's stops or aliases hold what may run Python."""
     stops, aliases = data.get("stops"), data.get("aliases")
     told = (
-        [each.get("commands", ()) for each in stops if isinstance(each, dict)]
-        if isinstance(stops, list)
-        else []
+        [each.get("commands") for each in stops if isinstance(each, dict)] if isinstance(stops, list) else []
     )
     bodies = list(aliases.values()) if isinstance(aliases, dict) else []
-    return any(_PYTHON.search(str(text)) for text in (*chain(*told), *bodies))
+    # a damaged file is read like any other: what it holds is text, and whether it fits is asked later
+    return any(_PYTHON.search(str(text)) for text in (*told, *bodies))
 
 
 _PYTHON = re.compile(r"!|\b(py|interact|source|load)\b")

@@ -32,9 +32,9 @@ ORIGINS = {"COMMANDLINE": "flag", "ENVIRONMENT": "env", "DEFAULT_MAP": "file"}
 EPILOG = f"""Also: {", ".join(f"tdb-tui {name} ({what})" for name, what in PROGRAMS.items())}.
 In the program, ? or help lists the commands."""
 
-command_line = make_app(completes=True)
-command_line.command(epilog=EPILOG)(Options)
-command = get_command(command_line)
+app = make_app(completes=True)
+app.command(epilog=EPILOG)(Options)
+command = get_command(app)
 
 
 def run(words: Sequence[str]) -> int:
@@ -136,6 +136,8 @@ def _batch(start: Start) -> int:
         complain(note, mark="note:")
     try:
         return run_batch(session, script, options.json, options.keep_going)
+    except BrokenPipeError:
+        raise
     except Exception as error:
         raise Crashed(session.history, session.state.inputs.prompt.text) from error
     finally:
@@ -177,6 +179,8 @@ def _plain(start: Start) -> int:
         return _start_code(error)
     try:
         return run_plain(session, notes, script)
+    except BrokenPipeError:
+        raise
     except Exception as error:
         raise Crashed(session.history, session.state.inputs.prompt.text) from error
     finally:

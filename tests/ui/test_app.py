@@ -387,7 +387,7 @@ def test_the_menu_filters_and_runs_what_is_selected() -> None:
     async def body(app: TdbApp, pilot: Pilot[int]) -> None:
         await pilot.press("question_mark")
         await pilot.pause()
-        await pilot.press(*"step into", "enter")
+        await pilot.press(*"into the line", "enter")
         await pilot.pause()
         await settled(app, pilot)
         assert "(tdb) step" in log(app)
