@@ -312,7 +312,8 @@ def test_everything_a_session_holds_comes_back(engine: Engine) -> None:
     again = begin(engine, " Mary went", None)
     restore(again, json.loads(json.dumps(whole(session))))
     assert whole(again) == whole(session) and again.state == session.state
-    do(again, "redo"), do(session, "redo")
+    for each in (again, session):
+        do(each, "redo")
     same(again, session)
 
 
