@@ -19,8 +19,8 @@ class Config:
     "What an option is where the command line does not say."
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
     "What `set` would be told at the start of every session."
-    keys: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    "What keys do, for the screen to read."
+    keys: Mapping[str, str] = field(default_factory=dict[str, str])
+    "Which keys do what, by the names of `tdb-tui docs keys`; see `keymap.remapped`."
     theme: Mapping[str, Any] = field(default_factory=dict[str, Any])
     "Colours, likewise."
 
@@ -70,6 +70,11 @@ def _table(file: Path, data: Mapping[str, Any], name: str) -> dict[str, Any]:
     table = data.get(name, {})
     if not isinstance(table, dict):
         raise CommandError(f"{file}: {name} is {table!r}: write it as a table, [{name}]", code="bad-config")
+    for key, value in table.items() if name == "keys" else ():
+        if not isinstance(value, str):
+            raise CommandError(
+                f"{file}: [keys] {key} is {value!r}: write a text in quotes", code="bad-config"
+            )
     if name == "settings":
         return {key: str(value) for key, value in table.items()}
     return dict(table)

@@ -9,7 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tdb_tui.crash import Crashed
+from tdb_tui.errors import CommandError
 from tdb_tui.files.typed_lines import add_line, history_file, read_lines
+from tdb_tui.keymap import remapped
 from tdb_tui.starting import Start, open_session
 
 if TYPE_CHECKING:
@@ -43,6 +45,11 @@ def run_screen(start: Start, commands: Sequence[str]) -> int:
     if complaint := unknown_theme(options.theme):
         print(f"*** {complaint}", file=sys.stderr)
         return 2
+    try:
+        keymap = remapped(start.config.keys)
+    except CommandError as error:
+        print(f"*** {start.config.path}: {error}", file=sys.stderr)
+        return 2
     sys.setswitchinterval(SWITCH_SECONDS)
     app = TdbApp(
         lambda: _open(start),
@@ -54,6 +61,7 @@ def run_screen(start: Start, commands: Sequence[str]) -> int:
         ascii_only=options.ascii or _only_ascii(),
         theme=options.theme,
         columns=LAYOUTS[options.layout],
+        keymap=keymap,
     )
     code = app.run(mouse="SSH_CONNECTION" not in os.environ if options.mouse is None else options.mouse)
     if app.failure is not None:

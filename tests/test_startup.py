@@ -96,6 +96,7 @@ def test_trust_is_in_just_these_contents() -> None:
         ("ascii = 'yes'", "ascii is 'yes': write true or false"),
         ("device = 1", "device is 1: write a text in quotes"),
         ("keys = 1", "keys is 1: write it as a table, [keys]"),
+        ("[keys]\nnext = 5", "[keys] next is 5: write a text in quotes"),
         ("= 1", "is not TOML: "),
     ],
 )
