@@ -14,6 +14,17 @@ from tdb_tui.programs import ASKING, PROGRAMS, asked_about, load_program
 
 def main() -> int:
     """Entry point of `tdb-tui`; its exit code."""
+    code = _run()
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        # One of torchrun's processes: all is written, and gloo's threads abort one that takes Python down around them.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _run() -> int:
+    """Do what the command line says; the exit code."""
     check_libraries()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what an old locale cannot write is escaped
