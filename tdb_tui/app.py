@@ -126,8 +126,9 @@ class TdbApp(App[int], inherit_bindings=False):
         self.main.log_pane.write(notes, WARNING)
         self.main.log_pane.show_from(0)
         self.diary.go_on(session)
-        for line in ("", *self._commands):
-            self.worker.jobs.put_nowait(Job(line or None))
+        await self._carry_out(Job(None))  # shown before anything long begins
+        for line in self._commands:
+            self.worker.jobs.put_nowait(Job(line))
         while True:
             await self._carry_out(await self.worker.jobs.get())
 
