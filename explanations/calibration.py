@@ -16,7 +16,7 @@ Doubles = NDArray[np.float64]
 class Calibration(Enum):
     NONE = "none"
     LINEAR = "linear"
-    "The least-squares line from predicted to true."
+    "The least-squares line from predicted to true, among those that do not fall."
     PERCENTILE = "percentile"
     "The true value at the same percentile."
 
@@ -33,7 +33,8 @@ def fitted(kind: Calibration, seen: Sequence[Simulated]) -> Calibrated:
 def _line(predicted: Doubles, true: Doubles) -> Calibrated:
     centred = predicted - predicted.mean()
     spread = centred @ centred
-    slope = 0.0 if spread == 0 else float(centred @ true / spread)
+    # never downwards: an explanation that predicts the opposite is wrong, and would come out right
+    slope = 0.0 if spread == 0 else max(0.0, float(centred @ true / spread))
     offset = float(true.mean() - slope * predicted.mean())
     return lambda values: (offset + slope * values).astype(np.float32)
 

@@ -111,6 +111,15 @@ def test_a_calibrated_line_is_that_of_least_squares() -> None:
     assert fitted(Calibration.LINEAR, [])(given_) is given_
 
 
+def test_a_prediction_of_the_opposite_is_not_turned_round() -> None:
+    seen = simulated([[(10, 0), (0, 4)], [(9, 1), (1, 5)]])
+    scaled = fitted(Calibration.LINEAR, seen)
+    held = [Simulated(scaled(each.predicted), each.true, each.kind) for each in seen]
+    assert simulation_scores(held)[0].value == 0
+    found = auc_score(held, active=2.0)
+    assert found is not None and found.value == 0.5
+
+
 def test_calibration_by_percentiles_gives_back_the_distribution_and_keeps_ties() -> None:
     seen = simulated([[(0, 0), (0, 2), (5, 3), (9, 50)]])
     assert fitted(Calibration.PERCENTILE, seen)(np.array([0, 5, 9], np.float32)).tolist() == [1, 3, 50]
