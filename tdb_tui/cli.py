@@ -61,7 +61,8 @@ def _crashed(error: Exception) -> int:
     cause = error.__cause__ if isinstance(error, Crashed) else error
     said = f"internal error ({type(cause).__name__})"
     try:
-        report = write_report(error, user_state_path("tdb-tui"), text="--crash-text" in sys.argv)
+        text = error.text if isinstance(error, Crashed) else "--crash-text" in sys.argv
+        report = write_report(error, user_state_path("tdb-tui"), text)
     except OSError as failed:
         return fail(f"{said}; no report: {(failed.strerror or str(failed)).lower()}", CRASHED)
     return fail(f"{said}: a report is in {report}", CRASHED)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tdb_tui.errors import CommandError, did_you_mean
-from tdb_tui.options import IN_FILES, Options
+from tdb_tui.options import IN_FILES, LISTS, Options
 
 TABLES = ("settings", "keys", "theme")
 
@@ -58,12 +58,24 @@ def _options(file: Path, data: Mapping[str, Any]) -> dict[str, object]:
             known = sorted((*IN_FILES, *TABLES))
             right = did_you_mean(name, known) or f": {', '.join(known)}"
             raise CommandError(f"{file}: unknown key {key!r}{right}", code="bad-config")
+        if name in LISTS:
+            found[name] = _texts(file, key, value)
+            continue
         truth = isinstance(getattr(Options(), name), bool) or name == "mouse"
         if not isinstance(value, bool if truth else str):
             kind = "true or false" if truth else "a text in quotes"
             raise CommandError(f"{file}: {key} is {value!r}: write {kind}", code="bad-config")
         found[name] = value
     return found
+
+
+def _texts(file: Path, key: str, value: object) -> list[str]:
+    """`"a"` or `["a", "b"]`."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(each, str) for each in texts):
+        message = f"{file}: {key} is {value!r}: write a text in quotes, or several in square brackets"
+        raise CommandError(message, code="bad-config")
+    return [str(each) for each in texts]
 
 
 def _table(file: Path, data: Mapping[str, Any], name: str) -> dict[str, Any]:

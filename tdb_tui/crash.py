@@ -22,8 +22,10 @@ _NAME = re.compile(r"[a-z]{1,16}")
 class Crashed(Exception):
     """A defect of ours during a session, with what had been asked of it; its cause is what happened."""
 
-    def __init__(self, commands: Sequence[str], prompt: str) -> None:
+    def __init__(self, commands: Sequence[str], prompt: str, text: bool = False) -> None:
         super().__init__("a defect of ours")
+        self.text = text
+        "Whether the user has asked for the report to hold texts."
         self.commands = tuple(commands[-MOST:])
         self.prompt = prompt
 

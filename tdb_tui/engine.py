@@ -4,7 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ from model.trace import Trace, bytes_of, metric_value, record, reference, shared
 from model.weights import load_model, model_hash
 from tdb_tui.effects import Effect
 from tdb_tui.errors import CommandError, ComputeFailed, Interrupted
-from tdb_tui.machine.devices import compute_errors, pick_device, pick_dtype
+from tdb_tui.machine.devices import ComputeError, compute_errors, pick_device, pick_dtype
 from tdb_tui.machine.memory import give_back_large_tensors
 from tdb_tui.machine.models import DEMO
 from tdb_tui.measurements import Measured, Measurements
@@ -207,6 +207,23 @@ class Engine:
 
     def weights_hash(self) -> str:
         return model_hash(self.info.directory)
+
+    def move(self, device: str) -> None:
+        """Compute on another device from here on, nothing kept.  Raises DeviceError, and ComputeError for no room.
+
+        The model is then where it was.
+        """
+        place, before = pick_device(device), self._model.wte.weight.device
+        pick_dtype(self.info.dtype, place)
+        self.forget()
+        try:
+            with compute_errors():
+                self._model.to(place)
+        except ComputeError:
+            self._model.to(before)
+            raise
+        self.saes = Saes(self._model, self.info.config)
+        self.info = replace(self.info, device=str(place))
 
     def forget(self) -> None:
         """Drop every kept run, so that the next one is computed from nothing."""

@@ -151,3 +151,6 @@ ONLY_ASKED = (
 
 IN_FILES = tuple(name for name in Options.__dataclass_fields__ if name not in ONLY_ASKED or name == "bos")
 "Options that a configuration file may set, with `_` or `-`."
+
+LISTS = ("sae", "store")
+"Those among them that may be several."

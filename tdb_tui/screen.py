@@ -67,7 +67,7 @@ def run_screen(start: Start, commands: Sequence[str]) -> int:
     if app.failure is not None:
         session = app.session
         prompt = start.options.prompt or "" if session is None else session.state.inputs.prompt.text
-        raise Crashed([] if session is None else session.history, prompt) from app.failure
+        raise Crashed([] if session is None else session.history, prompt, options.crash_text) from app.failure
     return app.return_code or code or 0
 
 

@@ -37,6 +37,9 @@ SETTINGS: tuple[Setting, ...] = (
         "where mean and resample ablation take values: positions, set, ioi:50, FILE [counterfactuals] [per template]",
     ),
     Setting("sae", "none", (), "SAEs to read the run through: set sae [mlp_out.3=]PATH, none"),
+    Setting(
+        "seed", "0", (), "what is drawn by where no seed is written: resample, noise, generate, bootstraps"
+    ),
     Setting("pos", "none", (), "a name for a position: set pos IO=2"),
 )
 
@@ -44,6 +47,11 @@ SETTINGS: tuple[Setting, ...] = (
 def setting(state: State, name: str) -> str:
     """A setting's value, its default where nobody has set it."""
     return state.settings.get(name, find(Word(name, 0)).default)
+
+
+def seed_of(state: State) -> int:
+    """What is drawn by where no seed is written."""
+    return int(setting(state, "seed"))
 
 
 def find(name: Word) -> Setting:

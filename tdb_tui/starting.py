@@ -48,6 +48,8 @@ class Start:
 
 
 def _written(value: object) -> str:
+    if isinstance(value, list):
+        return " ".join(map(str, value))
     return (
         {None: "none", True: "on", False: "off"}[value]
         if value is None or isinstance(value, bool)

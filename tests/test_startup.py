@@ -124,6 +124,29 @@ def test_keys_and_colours_are_handed_on(home: Path) -> None:
     assert config.options == {"crash_text": True}
 
 
+def test_what_may_be_given_several_times_is_a_list_in_the_file(home: Path) -> None:
+    (home / "config.toml").write_text('sae = ["a.pt", "b.pt"]\nstore = "c.sqlite"\n')
+    config = read_config(None)
+    assert config.options == {"sae": ["a.pt", "b.pt"], "store": ["c.sqlite"]}
+    options, origins = parsed([PROMPT], config.options)
+    assert (options.sae, options.store, origins["sae"]) == (["a.pt", "b.pt"], ["c.sqlite"], "file")
+    (home / "config.toml").write_text("sae = [1]")
+    with pytest.raises(CommandError, match=r"sae is \[1\]: write a text in quotes, or several"):
+        read_config(None)
+
+
+def test_the_configuration_may_ask_for_texts_in_the_report_of_a_crash(
+    home: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tdb_tui.batch.run_batch", lambda *_: 1 / 0)
+    for wanted in (False, True):
+        (home / "config.toml").write_text(f"crash-text = {str(wanted).lower()}\n")
+        assert run(monkeypatch, model) == 70
+        report = Path(capsys.readouterr().err.strip().rpartition("a report is in ")[2])
+        assert (f"prompt: {PROMPT}" in report.read_text()) == wanted
+        report.unlink()
+
+
 def test_each_value_says_where_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TDB_DTYPE", "float64")
     options, origins = parsed(

@@ -14,7 +14,7 @@ from tdb_tui.language.parsing import Call, Word
 from tdb_tui.language.registry import Repeat
 from tdb_tui.replies import Reply
 from tdb_tui.session import Session, Snapshot
-from tdb_tui.settings import setting
+from tdb_tui.settings import seed_of, setting
 
 MODES = tuple(mode.value for mode in Mode)
 SAID = "zero, mean, resample, noise SD, value X, scale X, cut"
@@ -110,12 +110,12 @@ def _kept(snapshot: Snapshot, word: Word) -> list[tuple[Component, Span | None]]
 def _how(snapshot: Snapshot, words: list[Word]) -> How:
     """`scale 0.5`, `noise 1 seed 3` -> the mode and its numbers; the `ablation` setting where nothing is said."""
     if not words:
-        return How(Mode(setting(snapshot.state, "ablation")))
+        return How(Mode(setting(snapshot.state, "ablation")), seed=seed_of(snapshot.state))
     word = words.pop(0)
     if word.text not in MODES:
         suggestion = did_you_mean(word.text, MODES) or f": {SAID}"
         raise CommandError(f"unknown mode {word.text!r}{suggestion}", "bad-mode", col=word.col)
-    mode, amount, seed = Mode(word.text), 0.0, 0
+    mode, amount, seed = Mode(word.text), 0.0, seed_of(snapshot.state)
     if mode.takes_number and not words:
         raise CommandError(f"{mode.value} takes a number: {mode.value} 0.5", "missing-argument", col=word.col)
     if mode.takes_number:

@@ -15,6 +15,7 @@ from tdb_tui.language.arguments import at_most, integer, option_integer
 from tdb_tui.language.parsing import Call
 from tdb_tui.replies import Reply, columns
 from tdb_tui.session import Session
+from tdb_tui.settings import seed_of
 from tdb_tui.state import Inputs
 
 COUNT = 20
@@ -61,7 +62,7 @@ def generate(session: Session, call: Call) -> Reply:
         integer(call.args[0], "a count of tokens", least=1) if call.args else COUNT,
         _temperature(call.option("temperature") or "0"),
         option_integer(call, "top-k", 0, "a number of tokens", least=1) or None,
-        option_integer(call, "seed", 0, "a seed") % (1 << 63),
+        option_integer(call, "seed", seed_of(session.state), "a seed") % (1 << 63),
     )
     inputs, tokenizer = session.state.inputs, session.snapshot.tokenizer
     unedited = replace(inputs, edits=())

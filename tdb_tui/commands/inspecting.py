@@ -23,6 +23,7 @@ from tdb_tui.names import LINE
 from tdb_tui.replies import Reply, columns, note
 from tdb_tui.scope import measures, shown, typed_value
 from tdb_tui.session import Session, Snapshot
+from tdb_tui.settings import seed_of
 from tdb_tui.stepping import finished
 from tdb_tui.tables.listing import listing
 
@@ -129,6 +130,8 @@ def args(session: Session, call: Call) -> Reply:
     said.append(
         f"metric      {metric_text(inputs.metric, tokenizer, session.state.end)}  {signed(snapshot.now.value)}"
     )
+    seed = seed_of(session.state)
+    said.append(f"seed        {seed}")
     return Reply(
         tuple(said),
         {
@@ -146,6 +149,7 @@ def args(session: Session, call: Call) -> Reply:
             "prompt_b": None if inputs.prompt_b is None else inputs.prompt_b.text,
             "device": info.device,
             "dtype": info.dtype,
+            "seed": seed,
             "metric": snapshot.now.value,
         },
     )

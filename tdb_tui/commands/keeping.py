@@ -93,14 +93,15 @@ _PYTHON = re.compile(r"!|\b(py|interact|source|load)\b")
 
 @command(
     "source",
-    usage="FILE",
+    usage="FILE [--echo]",
     group="keeping",
     repeat=Repeat.NOTHING,
+    options={"echo": False},
     complete=("file",),
-    examples=("source ioi.tdb", "export ioi.tdb ;; source ioi.tdb"),
+    examples=("source ioi.tdb", "export ioi.tdb ;; source ioi.tdb --echo"),
 )
 def source(session: Session, call: Call) -> Reply:
-    """Run a file of commands, up to the first that fails."""
+    """Run a file of commands, up to the first that fails; with --echo each stands above what it answers."""
     if not call.args:
         raise CommandError("source which file: source ioi.tdb", code="missing-argument")
     at_most(call, 1)
@@ -111,19 +112,19 @@ def source(session: Session, call: Call) -> Reply:
         raise CommandError(f"{path} is running already: a script cannot run itself", code="bad-file")
     session.scripts.append(path.resolve())
     try:
-        return _sourced(session, blocks(script_lines(path)))
+        return _sourced(session, blocks(script_lines(path)), echo=call.has("echo"))
     finally:
         session.scripts.pop()
 
 
-def _sourced(session: Session, script: Iterable[ScriptLine]) -> Reply:
-    """Carry out a script's lines; what they print, each below its command."""
+def _sourced(session: Session, script: Iterable[ScriptLine], echo: bool) -> Reply:
+    """Carry out a script's lines; what they print, where `echo` each below its command."""
     from tdb_tui.commands import carry_out  # the table must be whole before a script can use it
 
     said: list[str] = []
     for line in script:
         for done in carry_out(session, line.text):
-            said += [f"(tdb) {done.cmd}", *(done.reply.lines if done.reply else ())]
+            said += [*([f"(tdb) {done.cmd}"] if echo else []), *(done.reply.lines if done.reply else ())]
             if done.error is not None:
                 stands = "interrupted: the lines before it stand"
                 message = f"{line.where}: {stands if done.interrupted else done.error.message}"

@@ -24,9 +24,9 @@ EACH = 3
 
 @command(
     "attn",
-    usage="HEAD|LAYER [@POS] [--by weights|values|effect|layer]",
+    usage="HEAD|LAYER [@POS] [--by weights|values|effect|layer] [--ov]",
     group="seeing",
-    options={"by": True},
+    options={"by": True, "ov": False},
     complete=("node", "pos"),
     examples=("attn L1H3 @END --by effect", "attn L1"),
 )
@@ -34,7 +34,7 @@ def attn(session: Session, call: Call) -> Reply:
     """Where a head looks: the keys it reads most from one query, and its map in pane 3.
 
     weights   attention after the softmax
-    values    what the head writes from each key, by its size: the weight times the norm of the key's value
+    values    what the head writes from each key, by its size: the weight times the norm of the key's value (`--ov`)
     effect    what that brings to what is asked about (an estimate, activation x gradient)
     layer     the weights of every head of its layer from that query, a row a head; `attn L1` does the same
     """
@@ -60,7 +60,7 @@ def attn(session: Session, call: Call) -> Reply:
 
 
 def _weighing(snapshot: Snapshot, call: Call) -> Weighed:
-    """What `--by` says, else the one there is, but for a layer's.  Raises CommandError."""
+    """What `--by` or `--ov` says, else the one there is, but for a layer's.  Raises CommandError."""
     for option in call.options:
         if option.name == "by":
             names = [each.value for each in Weighed]
@@ -68,6 +68,8 @@ def _weighing(snapshot: Snapshot, call: Call) -> Weighed:
                 guess = did_you_mean(option.value or "", names) or f": {', '.join(names)}"
                 raise CommandError(f"unknown weighing {option.value!r}{guess}", "bad-option", col=option.col)
             return Weighed(option.value)
+        if option.name == "ov":
+            return Weighed.VALUES
     by = snapshot.state.weighed
     return Weighed.WEIGHTS if by is Weighed.LAYER else by
 

@@ -20,6 +20,7 @@ from tdb_tui.session import Session
 from tdb_tui.sets.nodes import BY, View, node_rows
 from tdb_tui.sets.prompt_sets import encode_all, loaded
 from tdb_tui.sets.tables import Rows, attn_rows, lens_rows, metric_rows, role_rows, value_rows
+from tdb_tui.settings import seed_of
 from tdb_tui.tables.ranking import KINDS
 
 ROWS, RESAMPLES, EXTREMES = 25, 1000, 3
@@ -155,7 +156,7 @@ def _attn(session: Session, call: Call, words: tuple[Word, ...]) -> Rows:
 
 
 def _answer(session: Session, call: Call, rows: Rows, what: str) -> Reply:
-    seed = option_integer(call, "seed", 0, "a seed")
+    seed = option_integer(call, "seed", seed_of(session.state), "a seed")
     resamples = option_integer(call, "resamples", RESAMPLES, "a number of resamples", least=1)
     count, first = (
         option_integer(call, *option, "a number of rows") for option in (("n", ROWS), ("from", 0))

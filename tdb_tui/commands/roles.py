@@ -17,6 +17,7 @@ from tdb_tui.language.arguments import node_word, option_integer
 from tdb_tui.language.parsing import Call, Word
 from tdb_tui.replies import Reply, columns
 from tdb_tui.session import Session, Snapshot
+from tdb_tui.settings import seed_of
 
 ROWS = 12
 LENGTH, BATCH = 25, 8
@@ -152,7 +153,7 @@ def _found(session: Session, call: Call, source: str) -> tuple[str, Roles]:
     if source == "prompt":
         edits = ", edits included" if snapshot.state.inputs.changes else ""
         return f"on the prompt{edits}", on_prompt(snapshot.now.model, snapshot.now.trace)
-    seed = option_integer(call, "seed", 0, "a seed")
+    seed = option_integer(call, "seed", seed_of(snapshot.state), "a seed")
     texts = _random(snapshot, seed)
     traces: list[Trace] = []
     try:

@@ -1,7 +1,9 @@
 """Moving through the recorded pass, forwards and backwards, and running it again."""
 
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -9,13 +11,16 @@ import numpy as np
 from tdb_tui import lines, stepping
 from tdb_tui.commands.table import command
 from tdb_tui.errors import CommandError
+from tdb_tui.files.edit_files import reseeded
 from tdb_tui.formats import probability, quoted, signed
-from tdb_tui.language.arguments import at_most, integer, line_number
+from tdb_tui.language.arguments import at_most, integer, line_number, option_integer
 from tdb_tui.language.parsing import Call
 from tdb_tui.language.registry import Repeat
+from tdb_tui.machine.devices import DeviceError
 from tdb_tui.replies import Reply
 from tdb_tui.scope import last_delta, lens_so_far, shown, value_of
 from tdb_tui.session import Session, Snapshot
+from tdb_tui.settings import with_setting
 from tdb_tui.state import Place
 from tdb_tui.stepping import Motion, finished, moved, rows_inside
 from tdb_tui.stop_commands import carry_out, is_silent
@@ -115,22 +120,64 @@ def reverse_continue(session: Session, call: Call) -> Reply:
     return _arrived(session, call, stepping.reverse_continue(session.snapshot))
 
 
-@command("run", "restart", group="running", examples=("run", "n 3 ;; run"))
+@command(
+    "run",
+    "restart",
+    usage="[--device D] [--seed N]",
+    group="running",
+    options={"device": True, "seed": True},
+    examples=("run", "ablate L1H3 noise 1 ;; run --seed 3"),
+)
 def run(session: Session, call: Call) -> Reply:
     """Compute the baseline and the current run again from nothing, and go back to the first line.
 
-    Edits, stops and displays stay.
+    Edits, stops and displays stay.  `--device cuda:1` computes there from now on; `--seed 3` draws anew what edits
+    have drawn (resample, noise), in one step that undo takes back, and is the seed of what is drawn from now on.
     """
     at_most(call, 0)
     began = time.perf_counter()
-    session.engine.forget()
-    snapshot = session.go(session.state.at(Place()))
+    with _moved(session, call.option("device")):
+        snapshot = _again(session, call)
     took = (time.perf_counter() - began) * 1000
     base, now = snapshot.base.value, snapshot.now.value
     text = f"reran in {took:.0f} ms: {signed(base)} (baseline)" + (
         f" -> {signed(now)}" if now != base else ""
     )
-    return Reply((text, _here(snapshot)), {"baseline": base, "value": now})
+    said = (text + (f" on {snapshot.info.device}" if call.has("device") else ""), _here(snapshot))
+    # a script may run on another machine
+    script = re.sub(r"\s--device(\s+|=)\S+", "", call.text)
+    return Reply(said, {"baseline": base, "value": now, "device": snapshot.info.device}, script=script)
+
+
+@contextmanager
+def _moved(session: Session, device: str | None) -> Iterator[None]:
+    """With the model on another device, which is taken back where the run there fails.  Raises CommandError."""
+    before = session.engine.info.device
+    try:
+        if device is None:
+            session.engine.forget()
+        else:
+            session.engine.move(device)
+        yield
+    except DeviceError as error:
+        raise CommandError(str(error), code="bad-device") from None
+    except BaseException:
+        if session.engine.info.device != before:
+            session.engine.move(before)
+        raise
+
+
+def _again(session: Session, call: Call) -> Snapshot:
+    """The run at its first line, what edits draw drawn by `--seed` where that is given."""
+    state = session.state.at(Place())
+    if not call.has("seed"):
+        return session.go(state)
+    seed = option_integer(call, "seed", 0, "a seed")
+    state = with_setting(state, "seed", str(seed))
+    edits = reseeded(session.snapshot, seed)
+    if edits == state.inputs.edits:
+        return session.go(state)
+    return session.change(replace(state.inputs, edits=edits), call.text, state)
 
 
 def _repeated(session: Session, call: Call, move: Callable[[Snapshot], Motion]) -> Reply:

@@ -10,7 +10,7 @@ from tdb_tui.commands.table import command
 from tdb_tui.commands.targeting import set_metric
 from tdb_tui.errors import CommandError
 from tdb_tui.formats import signed
-from tdb_tui.language.arguments import at_most, located, position, position_in_b
+from tdb_tui.language.arguments import at_most, integer, located, position, position_in_b
 from tdb_tui.language.parsing import Call, Word
 from tdb_tui.language.registry import Repeat
 from tdb_tui.metrics import metric_words
@@ -72,6 +72,12 @@ def set_(session: Session, call: Call) -> Reply:
             return set_sae(session, call)
         case "pos":
             return _set_pos(session, call)
+        case "seed":
+            value = replace(value, text=str(integer(value, "a seed")))
+            session.go(with_setting(session.state, name, value.text))
+            return note(
+                f"seed is {value.text}: run --seed {value.text} also draws again what edits have drawn"
+            )
         case _:
             session.go(located(value, lambda: with_setting(session.state, name, value.text)))
             return note(f"{name} is {value.text}")

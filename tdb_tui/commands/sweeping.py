@@ -17,6 +17,7 @@ from tdb_tui.language.parsing import Call
 from tdb_tui.language.registry import Repeat
 from tdb_tui.replies import Reply
 from tdb_tui.session import Session
+from tdb_tui.settings import seed_of
 from tdb_tui.sweeps.heat import ends_text, heat_table, scale_text, top_cells
 from tdb_tui.sweeps.pictures import picture
 from tdb_tui.sweeps.plans import Plan, Sweep, planned
@@ -141,7 +142,7 @@ def _shown(session: Session, call: Call, how: str = "") -> Reply:
 def _answer(session: Session, call: Call, found: Picture) -> Reply:
     found = replace(
         found,
-        seed=option_integer(call, "seed", 0, "a seed"),
+        seed=option_integer(call, "seed", seed_of(session.state), "a seed"),
         resamples=option_integer(call, "resamples", 1000, "a number of resamples", least=1),
     )
     count = option_integer(call, "n", CELLS, "a number of cells")

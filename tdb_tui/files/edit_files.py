@@ -1,6 +1,7 @@
 """Edits as JSON, each as the command that makes it, and read back by carrying that out."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from tdb_tui.session import Session, Snapshot, refuse_unfit
 from tdb_tui.state import LONGEST_NAME, Edit, Inputs, State
 
 SCHEMA = "tdb-edits/1"
+_SEED = re.compile(r"(\bseed[ =])\d+")
 InputsFor = Callable[[Snapshot, Changes], Inputs]
 
 
@@ -61,6 +63,18 @@ def with_edits(
             if not lenient:
                 raise
     return replace(state, inputs=replace(state.inputs, edits=tuple(edits)))
+
+
+def reseeded(snapshot: Snapshot, seed: int) -> tuple[Edit, ...]:
+    """The edits of a session, what they draw drawn by another seed.  Raises CommandError."""
+    found: list[Edit] = []
+    for edit in snapshot.state.inputs.edits:
+        text = _SEED.sub(rf"\g<1>{seed}", edit.text)
+        found.append(edit)
+        if text != edit.text:
+            (call,) = parse_line(text, registry.takes_value)
+            found[-1] = replace(edit, changes=EDITS[call.name.text](snapshot, call), text=text)
+    return tuple(found)
 
 
 def edit_of(snapshot: Snapshot, saved: Mapping[str, Any], inputs_for: InputsFor | None = None) -> Edit:

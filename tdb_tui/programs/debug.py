@@ -139,7 +139,7 @@ def _batch(start: Start) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:
-        raise Crashed(session.history, session.state.inputs.prompt.text) from error
+        raise _crashed(session, start.options) from error
     finally:
         _close(session)
 
@@ -182,9 +182,13 @@ def _plain(start: Start) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:
-        raise Crashed(session.history, session.state.inputs.prompt.text) from error
+        raise _crashed(session, start.options) from error
     finally:
         _close(session)
+
+
+def _crashed(session: "Session", options: Options) -> Crashed:
+    return Crashed(session.history, session.state.inputs.prompt.text, options.crash_text)
 
 
 def _close(session: "Session") -> None:
