@@ -193,6 +193,13 @@ def contains(whole: Tail, part: Tail) -> bool:
     return outer == inner or WHOLES.get(inner.kind) is outer.kind
 
 
+def of_whole(change: Change, tail: NODE_CHANGES) -> bool:
+    """Whether a change is of something that a tail is a part of."""
+    whole, part = change.component, tail.component
+    within = whole.kind is WHOLES.get(part.kind) and whole.layer == part.layer
+    return within or (whole == part and tail.key is not None and change.key is None)
+
+
 def in_stream(part: Component, line: int, rows: Sequence[Sequence[Cut]], length: int) -> Tensor:
     """How much of a write is in the stream that a line reads, each row of a batch cut by its own: [row, pos]."""
     found = torch.ones(len(rows), length)

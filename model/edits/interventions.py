@@ -7,6 +7,7 @@ what each does to a tensor is in `edits.py`.
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
+import torch
 from torch import Tensor
 
 from model.components import DICTIONARY, RESIDUAL, Component, Kind
@@ -147,20 +148,32 @@ def as_hook(
     return hook
 
 
-def by_row(rows: Sequence[Sequence[Change]], sources: Sources = Sources()) -> Hook:
-    """The hook that makes each row's own changes in that row of the batch.  Raises as `as_hook` does."""
+def by_row(
+    shared: Sequence[Change],
+    rows: Sequence[Sequence[Change]],
+    sources: Sources = Sources(),
+    parts: Tensor | None = None,
+) -> Hook:
+    """The hook that makes what rows of a batch share, and then each row's own changes in that row.
+
+    `parts`, [row], makes of a row's own changes a part of the way alone, which can be differentiated; None is all of
+    it.  Raises as `as_hook` does.
+    """
     hooks: dict[Where, list[tuple[int, Hook]]] = {}
     for row, changes in enumerate(rows):
-        made = as_hook(changes, sources)
-        for at in dict.fromkeys(map(site_of, changes)):
+        made, sites = as_hook((*shared, *changes), sources), list(map(site_of, changes))
+        read = (sources.dictionaries[at].reads for at in sites if at in sources.dictionaries)
+        for at in dict.fromkeys((*sites, *read)):
             hooks.setdefault(at, []).append((row, made))
+    alike = as_hook(shared, sources)
 
     def hook(site: Site, layer: int, x: Tensor) -> Tensor:
         here = hooks.get((site, layer), ())
-        x = x.clone() if here else x
+        found = list(alike(site, layer, x)) if here else []
         for row, made in here:
-            x[row] = made(site, layer, x[row : row + 1])[0]
-        return x
+            new = made(site, layer, x[row : row + 1])[0]
+            found[row] = new if parts is None else found[row] + parts[row] * (new - found[row])
+        return torch.stack(found) if here else alike(site, layer, x)
 
     return hook
 

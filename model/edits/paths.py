@@ -22,7 +22,7 @@ from model.edits.edges import NODE_CHANGES, EdgeChange, EdgeKeep
 from model.edits.interventions import Sources, Splice, Where, as_hook, where
 from model.edits.links import INPUTS, reading_line
 from model.edits.path_edits import Meaning, PathPatch
-from model.edits.wiring import Given, Seen, Wiring
+from model.edits.wiring import Given, Seen, Wiring, moved
 from model.gpt2 import GPT2, wide
 from model.lines import residual_site, written_on
 from model.sites import Hook, Site, compose, no_hook
@@ -109,7 +109,7 @@ class Batch:
         read = self.wiring.read(receiver, (stream if by_edges is None else stream + by_edges) + delta)
         if receiver.kind in INPUTS:
             read = self._edited(receiver, read)
-        return torch.where(delta.any(-1, keepdim=True), read.to(stream.dtype), self.recorded(receiver))
+        return torch.where(moved(delta), read.to(stream.dtype), self.recorded(receiver))
 
     def _edited(self, receiver: Component, read: Tensor) -> Tensor:
         """A head's input with the edits made that are of it."""
@@ -188,7 +188,6 @@ def sent(runs: Batch, change: NODE_CHANGES, rows: slice) -> Sent:
     return Sent(rows, written_on(part), delta, change)
 
 
-@torch.no_grad()
 def carry(
     runs: Batch, starts: Sequence[Sent], receivers: Sequence[Component], meaning: Meaning, rows: int
 ) -> dict[int, Tensor]:
@@ -224,11 +223,11 @@ def _computed_again(runs: Batch, layer: int, delta: Tensor, senders: Sequence[Se
 
     Neurons that are senders stay as they are in runs A.
     """
-    moved, entered = delta.any(-1, keepdim=True), runs.seen((Site.RESID_MID, layer))
+    entered = runs.seen((Site.RESID_MID, layer))
     stream = wide(entered) + delta
     hook = before_stream(compose(runs.also, runs.wiring.again(), _held(runs, senders)))
     left = runs.model.blocks[layer].think(stream.to(entered.dtype), layer, hook)
-    return (wide(left) - stream - wide(runs.seen((Site.MLP_OUT, layer)))) * moved
+    return (wide(left) - stream - wide(runs.seen((Site.MLP_OUT, layer)))) * moved(delta)
 
 
 def _held(runs: Batch, senders: Sequence[Sent]) -> Hook:

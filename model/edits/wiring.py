@@ -17,13 +17,13 @@ from torch import Tensor
 
 from model.components import Component, Kind
 from model.edits.changes import Change, Span
-from model.edits.edge_tables import Reads, all_readers, cuts_of, left_by, tables, tails_of
+from model.edits.edge_tables import Reads, all_readers, cuts_of, left_by, of_whole, tables, tails_of
 from model.edits.edges import NODE_CHANGES, EdgeChange, EdgeKeep
 from model.edits.interventions import Sources, Splice, Where, as_hook, by_row, where
-from model.edits.links import INPUTS, WHOLES, reading_line
+from model.edits.links import INPUTS, reading_line
 from model.gpt2 import GPT2, LayerNorm, wide
 from model.lines import written_on
-from model.sites import Site, compose
+from model.sites import Site
 
 Seen = Callable[[Where], Tensor]
 """A site's tensor in a recorded run: [batch or 1, ...]."""
@@ -66,13 +66,16 @@ class Wiring:
     "Readers whose input does not come from the stream: what it is after all edits of it."
     own: Sequence[Sequence[Change]] = ()
     "Each row's further changes, of single sites; none where rows are alike."
+    parts: Tensor | None = None
+    "How much of the way those are made, [row], to be differentiated by; None is all of it."
     into: dict[Where, Splice] | None = None
     "Takes what edits made of dictionaries' parts."
 
     def __post_init__(self) -> None:
-        self.inner = as_hook(self.plain, self.sources, self.into)
         if self.own:
-            self.inner = compose(self.inner, by_row(self.own, self.sources))
+            self.inner = by_row(self.plain, self.own, self.sources, self.parts)
+        else:
+            self.inner = as_hook(self.plain, self.sources, self.into)
         cuts = [cuts_of((*self.plain, *own)) for own in self.own or [()]]
         self.cuts = tuple(cuts if len(set(cuts)) > 1 else cuts[:1])
         self._tables: dict[int, Mapping[int, Reads]] = {}
@@ -168,11 +171,11 @@ class Wiring:
             stream = wide(seen) * scale  # centred, which is all that a layer norm reads
             x = x.clone()
             for row, delta in zip(rows, self._sum(reads, rows, stream), strict=True):
-                head, moved = reads.heads[row], _moved(delta)
-                if bool(moved.any()):
+                head, changed = reads.heads[row], moved(delta)
+                if bool(changed.any()):
                     read = self.read(head, stream + delta, frozen=not scale.requires_grad)
                     here = _of(head)
-                    x[here] = torch.where(moved, read.to(x.dtype), x[here])
+                    x[here] = torch.where(changed, read.to(x.dtype), x[here])
         return x
 
     def _given(self, kind: Kind, layer: int, x: Tensor) -> Tensor:
@@ -212,7 +215,7 @@ class Wiring:
         end = Component(Kind.UNEMBED)
         delta = self.added(end, x)
         if delta is not None:
-            x = torch.where(_moved(delta), (wide(x) + delta).to(x.dtype), x)
+            x = torch.where(moved(delta), (wide(x) + delta).to(x.dtype), x)
         return self.held[end].put(x) if end in self.held else x
 
     def _sum(self, reads: Reads, rows: Sequence[int], like: Tensor) -> Tensor:
@@ -259,15 +262,14 @@ class Wiring:
 
     def _reaches(self, tail: NODE_CHANGES, length: int) -> Tensor:
         """How much of a tail's write its whole still has, changes having been made of that: [batch or 1, pos]."""
-        part, rows = tail.component, [(*self.plain, *own) for own in self.own] or [self.plain]
-        found = torch.ones(len(rows), length)
-        for left, changes in zip(found, rows, strict=True):
-            for change in changes:
-                whole = change.component
-                within = whole.kind is WHOLES.get(part.kind) and whole.layer == part.layer
-                if within or (whole == part and tail.key is not None and change.key is None):
-                    left[_slice(change.span)] *= left_by(change)
-        return found
+        found = [torch.ones(length) for _ in self.own or [()]]
+        for row, left in enumerate(found):
+            own = self.own[row] if self.own else ()
+            for at, change in enumerate((*self.plain, *own)):
+                if of_whole(change, tail):
+                    made = 1.0 if at < len(self.plain) or self.parts is None else self.parts[row]
+                    left[_slice(change.span)] *= 1 - made * (1 - left_by(change))
+        return torch.stack(found)
 
     def _table(self, length: int) -> Mapping[int, Reads]:
         if length not in self._tables:
@@ -287,7 +289,7 @@ def _sites(change: NODE_CHANGES) -> tuple[Where, ...]:
     return ((site, layer), (Site.V, layer)) if site is Site.PATTERN else ((site, layer),)
 
 
-def _moved(delta: Tensor) -> Tensor:
+def moved(delta: Tensor) -> Tensor:
     """Where something is added; wherever it could be, where it is differentiated: bool [batch, pos, 1]."""
     return delta.any(-1, keepdim=True) | delta.requires_grad
 

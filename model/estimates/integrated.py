@@ -4,6 +4,7 @@ Along the embeddings (Sundararajan et al. 2017; Hanna et al. 2024, EAP-IG inputs
 (Marks et al. 2024), or along one edit alone, whose sum goes to what measuring that edit gives as steps grow.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import Enum
 
@@ -11,11 +12,12 @@ import torch
 from torch import Tensor
 
 from model.components import Kind
-from model.edits.interventions import SINGLE, Change, Where, as_hook
+from model.edits.interventions import SINGLE, Change, Where, as_hook, first_layer
 from model.effects.attribution import Treatment
 from model.effects.backward import Question, Rerun, moved, score_of, sweep, through_line
 from model.estimates.swap import NODE_SITES, Estimates, Swap, nothing
 from model.lines import written_on
+from model.measured.rows import Again
 from model.metrics import Metric
 from model.sites import Hook, Site, compose
 
@@ -86,24 +88,46 @@ def integrated_edit(swap: Swap, change: Change, steps: int, rule: Rule) -> float
     """
     if change.component.kind is Kind.FINAL_BIAS:
         raise ValueError(f"{change.component} has no path to integrate along: nothing comes after it")
-    run, fractions, line = swap.rerun(), rule.fractions(steps), written_on(change.component)
-    # edits that follow name tokens by their place in the whole prompt
-    follow = any(
-        not isinstance(each, SINGLE) or written_on(each.component) > line for each in swap.edited.changes
-    )
-    first = 0 if follow or change.span is None else change.span.first
-    if line >= run.end or first > _last_read(swap.asked):
+    run, line = swap.rerun(), written_on(change.component)
+    begin = 0 if change.span is None else change.span.first
+    if line >= run.end or begin > _last_read(swap.asked):
         return 0.0  # it comes too late to matter
+    if not all(isinstance(each, SINGLE) for each in swap.edited.changes):
+        return _mean_slope(_rewired(swap, run, change), rule.fractions(steps), len(run.stream[0]), run)
+    # edits that follow name tokens by their place in the whole prompt
+    first = 0 if any(written_on(each.component) > line for each in swap.edited.changes) else begin
     delta = _added(swap, run, change)[first:]
-    size, total = max(1, TOKENS // len(delta)), 0.0
-    for at in range(0, steps, size):
+
+    def scores(part: Tensor) -> Tensor:
+        resid = run.stream[line + 1][None, first:] + part[:, None, None] * delta
+        return _scores(swap, run, _lines(swap, run, resid, line, first), first)
+
+    return _mean_slope(scores, rule.fractions(steps), len(delta), run)
+
+
+def _mean_slope(
+    scores: Callable[[Tensor], Tensor], fractions: Sequence[float], length: int, run: Rerun
+) -> float:
+    """The mean of a target's slope over parts of the way, `length` tokens each: [part] -> [part]."""
+    size, total = max(1, TOKENS // length), 0.0
+    for at in range(0, len(fractions), size):
         with torch.enable_grad():
-            part = delta.new_tensor(fractions[at : at + size]).requires_grad_()
-            resid = run.stream[line + 1][None, first:] + part[:, None, None] * delta
-            score = _scores(swap, run, _lines(swap, run, resid, line, first), first).sum()
-            (slope,) = torch.autograd.grad(score, part)
+            part = run.stream[0].new_tensor(fractions[at : at + size]).requires_grad_()
+            (slope,) = torch.autograd.grad(scores(part).sum(), part)
         total += float(slope.sum())
-    return total / steps
+    return total / len(fractions)
+
+
+def _rewired(swap: Swap, run: Rerun, change: Change) -> Callable[[Tensor], Tensor]:
+    """The target as edited edges and paths make it of an edit that is made in part: [part] -> [part]."""
+    again = Again(swap.model, swap.edited, swap.sources, swap.also)
+    layer = first_layer(change, swap.model.config.n_layer)
+
+    def scores(part: Tensor) -> Tensor:
+        resid = again.streams(layer, [(change,)] * len(part), run.end, part)
+        return _scores(swap, run, resid, 0)
+
+    return scores
 
 
 @torch.no_grad()

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from model.components import DICTIONARY, SCALES, Kind
+from model.components import DICTIONARY, RESIDUAL, SCALES, Kind
+from model.edits.edge_tables import left_by, of_whole, tails_of
 from model.edits.edges import EdgeChange, EdgeKeep
 from model.edits.interventions import SINGLE, Change, Sources, Where, as_hook, first_layer, site_of
 from model.edits.links import reading_line
@@ -57,7 +58,7 @@ def values_of_rows(
     Agrees with `record` and scoring to rounding; what changes nothing gives the run's own value, exactly.  `also` may
     raise to stop.
     """
-    value, run = unchanged(model, trace, scorer), _Again(model, trace, sources, also)
+    value, run = unchanged(model, trace, scorer), Again(model, trace, sources, also)
     moving: dict[int, list[Row]] = {}
     for number, changes in rows:
         if run.is_still(changes):
@@ -74,8 +75,8 @@ def values_of_rows(
             yield from ((number, new) for (number, _), new in zip(here, values, strict=True))
 
 
-class _Again:
-    """A run that is run again from a layer, in rows that have changes of their own."""
+class Again:
+    """A run that is run again from a layer, in rows that have changes of their own; `also` may raise to stop."""
 
     def __init__(self, model: GPT2, trace: Trace, sources: Sources, also: Hook) -> None:
         self.model, self.trace, self.sources, self.also = model, trace, sources, also
@@ -87,19 +88,37 @@ class _Again:
             self.a = record(model, trace.tokens, (*self.plain, *self.edges), sources, also=also, base=trace)
 
     def is_still(self, changes: Sequence[Change]) -> bool:
-        """Whether changes leave all that they edit as it is."""
+        """Whether changes leave all that they edit as it is, and every edited edge."""
         hook, sites = as_hook(changes, self.sources), set(map(site_of, changes))
-        if any(at not in self.trace.acts for at in sites):
+        if any(at not in self.trace.acts for at in sites) or self._cuts(changes):
             return False
         runs = (self.trace, self.a)
         return all(torch.equal(hook(*at, run[at][None])[0], run[at]) for run in runs for at in sites)
 
-    def streams(self, first: int, own: Sequence[Sequence[Change]], line: int) -> Tensor:
-        """What enters a line: [row, pos, d_model]."""
-        wiring = Wiring(self.model, self.edges, self.plain, self.sources, rows_of(self.trace), own=own)
+    def _cuts(self, changes: Sequence[Change]) -> bool:
+        """Whether changes put something else, the same even, where tails of edges and senders have written."""
+        tails = [tail for edge in self.edges for tail in tails_of(edge, self.model.config)]
+        tails += [each for path in self.paths for each in path.sends]
+        replacing = (change for change in changes if left_by(change) != 1)
+        return any(
+            tails and (each.component.kind in RESIDUAL or any(of_whole(each, tail) for tail in tails))
+            for each in replacing
+        )
+
+    def streams(
+        self, first: int, own: Sequence[Sequence[Change]], line: int, parts: Tensor | None = None
+    ) -> Tensor:
+        """What enters a line: [row, pos, d_model].
+
+        Rows' changes are made `parts`, [row], of the way, which can be differentiated; None is all of it.
+        """
+        wiring = self._wiring(rows_of(self.trace), own, parts)
         if self.paths:
-            wiring.held = given(self._runs_a(first, own), self.paths, len(own))
+            wiring.held = given(self._runs_a(first, own, parts), self.paths, len(own))
         return self._run(self.trace, first, len(own), line, wiring)
+
+    def _wiring(self, seen: Seen, own: Sequence[Sequence[Change]], parts: Tensor | None) -> Wiring:
+        return Wiring(self.model, self.edges, self.plain, self.sources, seen, own=own, parts=parts)
 
     def _run(self, base: Trace, first: int, rows: int, line: int, hook: Hook) -> Tensor:
         """From a layer, or from the embeddings at -1, to what enters a line."""
@@ -115,11 +134,11 @@ class _Again:
             resid = through_line(self.model, each, resid, hook)
         return resid
 
-    def _runs_a(self, first: int, own: Sequence[Sequence[Change]]) -> Batch:
+    def _runs_a(self, first: int, own: Sequence[Sequence[Change]], parts: Tensor | None) -> Batch:
         """Runs A of the rows, and what of them their paths need."""
         kept: dict[Where, Tensor] = {}
         seen, needed = _first_of(kept, rows_of(self.a)), set(_read_by(self.paths, self.model.config.n_layer))
-        wiring = Wiring(self.model, self.edges, self.plain, self.sources, seen, own=own)
+        wiring = self._wiring(seen, own, parts)
 
         def keep(site: Site, layer: int, x: Tensor) -> Tensor:
             if (site, layer) in needed:

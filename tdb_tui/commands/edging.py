@@ -51,7 +51,7 @@ def edge(session: Session, call: Call) -> Reply:
     where they change what a node writes, and after where they change the reader's own q, k or v.  Of two edits of one
     edge the later counts.  `keep` replaces the writes of E, heads and MLPs; the biases of attention stay.
 
-    Estimates (rank, trace) hold what edges carry, so those of a cut sender still count the edge; `by measured` runs.
+    Estimates (rank, trace) hold what edges carry and leave out the edges that a sender has lost; `by measured` runs.
     """
     changes = edge_changes(session.snapshot, call)
     before, (change, *_) = session.snapshot, changes

@@ -65,6 +65,8 @@ def path(session: Session, call: Call) -> Reply:
     It is an edit like others: run A, in which the rest is held, is that of all other edits, in whatever order.
     `path all` makes none: every head, MLP and E is the sender in its turn, ranked by what its path does to what is
     asked, beside what gradients say of the same paths.  `-n 0` shows every row.
+
+    Estimates (rank, trace) hold what the receivers of a path in force read; `by measured` runs.
     """
     asked = _asked(session.snapshot, call)
     if asked.sender.text == ALL or asked.sender.text.startswith(f"{ALL}@"):

@@ -6,6 +6,7 @@ from model.components import Component, Kind, Node
 from model.edits.edges import Carried, EdgeChange, EdgeKeep
 from model.edits.interventions import Ablate, Change, Mode, Patch, Sources, Span
 from model.edits.links import Link
+from model.edits.path_edits import Meaning, PathPatch
 from model.effects import attribution, embeddings
 from model.effects.writes import effects_of
 from model.estimates.estimators import attribution_patching
@@ -155,17 +156,39 @@ def test_edges_from_a_node_add_up_to_its_total_and_are_nothing_where_cut(
         assert edges_from(tiny, trace, inputs, Node(L0H1, END)).q[2, 0] == pytest.approx(0, abs=1e-12)
 
 
-@pytest.mark.parametrize("name", ["heads", "patched", "scaled", "a neuron"])
+ALONG: dict[str, tuple[Change, ...]] = {
+    **{name: (EDITS[name],) for name in ("heads", "patched", "a pair", "a neuron", "all but a circuit")},
+    "a path": (PathPatch((Patch(L0H1, WHOLE, WHOLE),), (L2H0Q, Component(Kind.MLP, 1)), Meaning.DIRECT),),
+    "a path through MLPs": (PathPatch((Ablate(M0),), (L2H3K, U), Meaning.MLPS, LAST),),
+    "many": (
+        Ablate(L1H2, MIDDLE, mode=Mode.SCALE, amount=0.5),
+        EDITS["heads"],
+        Ablate(A0, LAST, mode=Mode.SCALE, amount=0.5),
+        PathPatch((Patch(EMBED, WHOLE, WHOLE),), (L2H0Q,), Meaning.MLPS),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ALONG)
 def test_IG_along_an_edit_goes_to_what_the_edited_run_measures(
     tiny: GPT2, sources: Sources, name: str
 ) -> None:
-    """Of nodes beside the edited edges' tails: midpoints, so twice the steps leave a quarter of the error."""
+    """Tails of edited edges, their parts and wholes, and others: midpoints, so twice the steps leave a quarter."""
     beside, bias = Component(Kind.HEAD, 0, 3), Component(Kind.ATTN_BIAS, 0)
-    trace = record(tiny, TOKENS, [EDITS[name]], sources)
+    trace = record(tiny, TOKENS, ALONG[name], sources)
     swap, scorer = Swap(tiny, trace, None, LD, sources), metric_scorer(tiny, LD)
-    for change in (Ablate(beside, LAST), Patch(beside, MIDDLE, MIDDLE), Ablate(bias, LAST)):
-        ((_, value),) = measure(tiny, trace, scorer, [change], sources)
-        exact = value - unchanged(tiny, trace, scorer)
+    changes = (
+        *(Ablate(beside, LAST), Patch(beside, MIDDLE, MIDDLE), Ablate(bias, LAST), Ablate(L0H1, LAST)),
+        *(
+            Ablate(L0H1, LAST, key=1),
+            Patch(M0, LAST, LAST),
+            Ablate(A0, LAST),
+            Ablate(N0),
+            Patch(EMBED, LAST, LAST),
+        ),
+    )
+    for number, value in measure(tiny, trace, scorer, changes, sources):
+        exact, change = value - unchanged(tiny, trace, scorer), changes[number]
         coarse, fine = (abs(integrated_edit(swap, change, n, Rule.MIDPOINT) - exact) for n in (32, 64))
         assert coarse < 1e-2 * abs(exact) + 1e-3, str(change)
         assert fine < 0.27 * coarse + 1e-10, str(change)

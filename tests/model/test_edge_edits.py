@@ -436,6 +436,7 @@ EDITS: tuple[EdgeChange | EdgeKeep | PathPatch, ...] = (
     EdgeChange((Carried(Ablate(L0H1), L2H0Q), Carried(Patch(M0, LAST, LAST), U))),
     EdgeChange((Carried(Ablate(EMBED, LAST), U), Carried(Ablate(L1H2), Component(Kind.MLP, 2)))),
     EdgeKeep((Link(L0H1, L2H0Q, LAST), Link(M2, U)), Ablate(EMBED)),
+    EdgeChange((Carried(Ablate(TOKEN_EMBED, Span(1, 1)), U), Carried(Ablate(L0H1, LAST, 1), L2H0Q))),
     PathPatch((Patch(L0H1, WHOLE, WHOLE),), (L2H0Q, U), Meaning.MLPS),
     PathPatch((Patch(M0, WHOLE, WHOLE),), (L2H0K, Component(Kind.MLP, 1)), tokens=MIDDLE),
     PathPatch((Patch(L0H1, MIDDLE, MIDDLE),), (L1H2V, U)),
@@ -458,11 +459,12 @@ def test_P_direct_effects_and_biases_add_up_whatever_edges_are_edited(
 def test_effects_on_top_of_edges_are_those_of_a_whole_run(
     tiny: GPT2, sources: Sources, edit: EdgeChange | EdgeKeep | PathPatch
 ) -> None:
-    """Measured nodes, and every cell of a sweep of the residual stream, which is pushed."""
+    """Measured nodes, those too that stay as they are but cut edges, and every cell of a sweep of the stream."""
     assert sources.other is not None
-    other = record(tiny, OTHER)
+    other, sources = record(tiny, OTHER), replace(sources, base=record(tiny, TOKENS))
     trace, scorer = record(tiny, TOKENS, [edit], sources), metric_scorer(tiny, LD)
-    changes = [Ablate(L0H1), Patch(M1, LAST, LAST), Ablate(L2H0Q, LAST), EDITS[0], EDITS[3]]
+    same = [Patch(EMBED, Span(1, 1), Span(1, 1)), Freeze(Component(Kind.RESID_MID, 1)), Freeze(L0H1)]
+    changes = [Ablate(L0H1), Patch(M1, LAST, LAST), Ablate(L2H0Q, LAST), EDITS[0], EDITS[3], *same]
     for number, value in measure(tiny, trace, scorer, changes, sources):
         run = record(tiny, TOKENS, [edit, changes[number]], sources)
         assert value == pytest.approx(unchanged(tiny, run, scorer), abs=1e-10)
