@@ -208,7 +208,10 @@ def test_a_span_has_both_its_ends(text: str, expected: Span | None) -> None:
         ("Marry", "no token 'Marry' in the prompt: did you mean ' Mary' (2)?"),
         ("mary", "no token 'mary' in the prompt: did you mean ' Mary' (2)?"),
         ("end", "no token 'end' in the prompt: did you mean 'END'?"),
-        ("Xyzzy", "no token 'Xyzzy' in the prompt: the prompt has tokens 0–18 (h positions)"),
+        (
+            "Xyzzy",
+            "no token or role 'Xyzzy' in the prompt: the prompt has tokens 0–18, roles are IO, S2, START and END (h positions)",
+        ),
         ("John", "' John' is at 4 and 10: write John#1, John#2 or an index"),
         ("John#3", "no John#3: ' John' is at 4 and 10"),
         ("19", "no token 19: the prompt has tokens 0–18"),

@@ -9,6 +9,7 @@ from tests.sessions import begin, do, fail, load
 
 A = "When Mary and John went to the store, John gave a drink to"
 LONGER = "When John and Mary went to the big store, Mary gave a drink to"
+ROLES = "no token or role 'S9' in the prompt: the prompt has tokens 0–14, roles are IO, S1, START and END (h positions)"
 LENGTHS = "A has 15 tokens and B has 16: give positions"
 SCALES = "is what a layer norm divides by: freeze it, patch it, or ablate it to a mean or a value"
 REFUSED = {
@@ -16,10 +17,19 @@ REFUSED = {
     "path L0H1 -> L2H1 from B direct": f"{LENGTHS} (patch L0H1@14 from B@15) or roles (set pos)",
     "patch L2H1@END from B@3:5": "1 positions cannot take 3 positions' values: give as many on both sides",
     "patch L2H1@END from B@99": "no token 99: the prompt has tokens 0–15",
-    "patch L2H1.pattern@END from B@3": "an attention row takes the row of the same query, whose keys are the same: "
-    "patch pairs instead",
-    "patch L2H1@S9 from B": "no token 'S9' in the prompt: the prompt has tokens 0–14 (h positions)",
-    "ablate L2H1@IO9": "no token 'IO9' in the prompt: the prompt has tokens 0–14 (h positions)",
+    "patch L2H1.pattern@END from B@3": "an attention row is patched from that of the same query: patch pairs "
+    "(patch L2H1@14<0 from B@3<0)",
+    "patch L2H1.pattern@END from B@END": "an attention row is patched from that of the same query: patch pairs "
+    "(patch L2H1@14<0 from B@15<0)",
+    "patch L2H1@S9 from B": ROLES,
+    "ablate L2H1@S9": ROLES,
+    "path L2H1@S9 -> U from B": ROLES,
+    "freeze L2H1@S9": ROLES,
+    "steer N1.5@S9 = 3": ROLES,
+    "sweep patch resid_pre @S9": ROLES,
+    "whynot @S9": ROLES,
+    "patch L2H1@END from B@S9": "no token or role 'S9' in the prompt: the prompt has tokens 0–15, roles are IO, START "
+    "and END (h positions)",
     "patch L2H1 from 5": "no prompt set: prompts ioi:50, prompts FILE.jsonl, or --prompts",
     "prompts empty.jsonl": "empty.jsonl holds no prompts: one a row was expected",
     "set means empty.txt": "empty.txt holds no prompts: one a line was expected",
@@ -37,6 +47,7 @@ REFUSED = {
     "ablate M3 value nan": "'nan' isn't a number",
     "ablate ln1_scale.3 zero": f"ln1_scale.3 {SCALES}",
     "ablate ln1_scale.3 scale 2": f"ln1_scale.3 {SCALES}",
+    "ablate ln1_scale.3 noise 2": f"ln1_scale.3 {SCALES}",
     "steer ln1_scale.3@END = 3": "ln1_scale.3 is one number a token that a layer norm divides by: "
     "ablate ln1_scale.3 value 3 sets it",
 }
@@ -46,7 +57,7 @@ REFUSED = {
 def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     engine = load(Path(__file__).parents[1] / "model" / "demo" / "gpt2-demo")
     session = begin(engine, A, LONGER)
-    do(session, "ablate L2H1@END", "ablate M3 ;; undo")
+    do(session, "set pos IO=2", "set pos S1=4", "set pos B.IO=4", "ablate L2H1@END", "ablate M3 ;; undo")
     return session
 
 

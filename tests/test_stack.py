@@ -148,6 +148,49 @@ def test_toggling_twice_is_nothing_and_takes_stops_too(session: Session) -> None
     assert (session.state.inputs.edits, session.state.stops) == (edits, stops)
 
 
+def test_an_edit_is_meant_by_its_name_too(session: Session, engine: Engine) -> None:
+    do(
+        session,
+        *STACK,
+        "name i1 mover",
+        "name i3 the second one",
+        "name i4 the second one",
+        "b A2",
+        "display ld",
+    )
+    by_name = (
+        "toggle mover",
+        "enable mover",
+        "disable mover b1 d1",
+        "move mover 2",
+        "toggle mover",
+        "delete mover",
+    )
+    other = begin(engine)
+    do(
+        other,
+        *STACK,
+        "name i1 mover",
+        "name i3 the second one",
+        "name i4 the second one",
+        "b A2",
+        "display ld",
+    )
+    for line in by_name:
+        do(session, line)
+        do(other, line.replace("mover", "i1"))
+        assert session.state.inputs == other.state.inputs, line
+        assert (session.state.stops, session.state.displays) == (other.state.stops, other.state.displays), (
+            line
+        )
+    error = fail(session, "toggle the second one").error
+    assert error is not None and error.message == "'the second one' names i3, i4: give a number"
+    do(session, "name i4", "toggle the second one")
+    assert [edit.enabled for edit in session.state.inputs.edits] == [True, False, True]
+    do(session, 'move "the second one" up', "toggle d1")
+    assert numbers(session)[0] == 3 and session.state.displays[0].enabled
+
+
 def test_a_named_stack_is_saved_with_the_session_and_as_a_script(session: Session, engine: Engine) -> None:
     do(session, *STACK, 'name i3 the "mover"', "move i3 1", "toggle i2", "save it.json", "export it.tdb")
     for how in ("load it.json", "source it.tdb"):

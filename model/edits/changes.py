@@ -122,8 +122,10 @@ class Patch:
         if (self.key is None) != (self.source_key is None):
             raise ChangeError("a head's pair takes its value from a pair, and a whole row from a whole row")
         if self.component.kind is Kind.PATTERN and self.key is None and self.span != self.source:
+            head = Component(Kind.HEAD, self.component.layer, self.component.index)
+            pair = f"patch {place(head, self.span, 0)} from {self.origin}@{self.source}<0"
             raise ChangeError(
-                "an attention row takes the row of the same query, whose keys are the same: patch pairs instead"
+                f"an attention row is patched from that of the same query: patch pairs ({pair})"
             )
 
     @property

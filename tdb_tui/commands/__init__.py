@@ -53,6 +53,7 @@ from tdb_tui.commands import (
     stops,
     strips,
     sweeping,
+    switching,
     targeting,
     tokens,
     tracing,
@@ -74,6 +75,7 @@ from tdb_tui.session import Session
 MODULES = (
     running,
     stops,
+    switching,
     asserting,
     inspecting,
     describing,

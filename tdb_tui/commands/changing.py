@@ -11,6 +11,7 @@ from tdb_tui.commands.paths import path_changes
 from tdb_tui.commands.steering import steers
 from tdb_tui.commands.table import command
 from tdb_tui.edits.editing import Changes, effect
+from tdb_tui.edits.which import edit_of, words_of
 from tdb_tui.errors import CommandError
 from tdb_tui.formats import signed
 from tdb_tui.language.arguments import at_most, integer
@@ -63,25 +64,23 @@ def reset(session: Session, call: Call) -> Reply:
 
 @command(
     "delete",
-    usage="iN...",
+    usage="iN|NAME...",
     group="changing",
     repeat=Repeat.NOTHING,
+    complete=("edit",),
     examples=("ablate L1H3 ;; delete i1", "delete i2"),
 )
 def delete(session: Session, call: Call) -> Reply:
-    """Remove edits by number."""
-    edits = session.state.inputs.edits
+    """Remove edits by number or by name."""
+    state = session.state
     if not call.args:
         raise CommandError("delete which edit: delete i1", code="missing-argument")
-    names = {word.text: word for word in call.args}
-    for name, word in names.items():
-        if name not in {f"i{edit.number}" for edit in edits}:
-            raise CommandError(f"no edit {name}: info interventions lists them", "bad-edit", col=word.col)
+    gone = [edit_of(state, word) for word in words_of(state, call)]
     before = session.snapshot.now.value
-    kept = tuple(edit for edit in edits if f"i{edit.number}" not in names)
-    session.change(replace(session.state.inputs, edits=kept), call.text)
+    kept = tuple(edit for edit in state.inputs.edits if edit not in gone)
+    session.change(replace(state.inputs, edits=kept), call.text)
     return note(
-        f"deleted {', '.join(names)}   {effect(before, session.snapshot.now.value)}",
+        f"deleted {', '.join(f'i{edit.number}' for edit in gone)}   {effect(before, session.snapshot.now.value)}",
         value=session.snapshot.now.value,
     )
 

@@ -30,13 +30,26 @@ SESSION_FILE = "session.json"
     examples=("save", "save ioi.json"),
 )
 def save(session: Session, call: Call) -> Reply:
-    """Keep the session in a file: prompts, targets, edits, stops, displays, cursors, and which model they are for."""
+    """Keep the session in a file: prompts, targets, edits, stops, displays, cursors, and which model they are for.
+
+    It is JSON, and `load` takes it up; `export` writes scripts, pages and tables.
+    """
     at_most(call, 1)
     path = file_path(call.args[0]) if call.args else Path(SESSION_FILE)
+    _refuse_exports(path, call)
     write_whole(path, to_json(session) + "\n")
     session.keep()
     trust(path)  # it is the user's own
     return note(f"saved {path}", file=str(path))
+
+
+def _refuse_exports(path: Path, call: Call) -> None:
+    """Raises CommandError for a suffix that says that something else than a session is wanted."""
+    from tdb_tui.files.exporting import EXPORTS  # the table must be whole before its answers can be exported
+
+    if path.suffix in EXPORTS and path.suffix != ".json":
+        message = f"save writes a session, which is .json: export {path} writes a {path.suffix}"
+        raise CommandError(message, "bad-file", col=call.args[0].col)
 
 
 @command(

@@ -5,20 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tdb_tui.commands.stops import numbered_stop
 from tdb_tui.commands.table import command
 from tdb_tui.edits.editing import provided
 from tdb_tui.edits.stack import Worth, changed, moved, wanted, worths
+from tdb_tui.edits.which import NUMBERED, edit_of
 from tdb_tui.errors import CommandError
 from tdb_tui.files.edit_files import read_stack, stack_text
 from tdb_tui.files.output import write_whole
 from tdb_tui.formats import signed
 from tdb_tui.language.arguments import at_most, file_path, integer
-from tdb_tui.language.parsing import Call, Word
+from tdb_tui.language.parsing import Call
 from tdb_tui.language.registry import Repeat
 from tdb_tui.replies import Reply, columns, note
 from tdb_tui.session import Session
-from tdb_tui.state import LONGEST_NAME, Edit, Inputs, Stop
+from tdb_tui.state import LONGEST_NAME, Edit, Inputs
 
 TURNS = ("save", "load")
 
@@ -69,11 +69,14 @@ def edits(session: Session, call: Call) -> Reply:
     examples=("ablate L1H3 ;; name i3 the name mover", "name i1"),
 )
 def name(session: Session, call: Call) -> Reply:
-    """Give an edit a name, shown in the stack; without a text, take it away."""
+    """Give an edit a name, which the stack shows and other commands take for it; without a text, take it away."""
     edit = edit_named(session, call, "name which edit: name i1 the name mover")
     text = call.rest(1).text.strip()
     if len(text) > LONGEST_NAME or not text.isprintable():
         message = f"a name has at most {LONGEST_NAME} characters, none of them invisible"
+        raise CommandError(message, "bad-name", col=call.rest(1).col)
+    if NUMBERED.fullmatch(text):
+        message = f"{text} would be taken for a number: choose another name"
         raise CommandError(message, "bad-name", col=call.rest(1).col)
     new = changed(session.state.inputs.edits, edit, replace(edit, name=text))
     session.change(replace(session.state.inputs, edits=new), call.text)
@@ -108,50 +111,11 @@ def move(session: Session, call: Call) -> Reply:
     return note(said, id=f"i{edit.number}", place=place + 1, before=before, after=after)
 
 
-@command(
-    "toggle",
-    usage="iN|bN|wN...",
-    group="changing",
-    repeat=Repeat.NOTHING,
-    complete=("stop",),
-    examples=("ablate L1H3 ;; toggle i3", "toggle i1 b1"),
-)
-def toggle(session: Session, call: Call) -> Reply:
-    """Switch edits and stops off where they are on and on where they are off; undo takes the edits back."""
-    if not call.args:
-        raise CommandError("toggle which edit or stop: toggle i1, toggle b2", code="missing-argument")
-    state, before = session.state, session.snapshot.now.value
-    words = {word.text: word for word in call.args}
-    edits = [_edit(session, word) for word in words.values() if word.text.startswith("i")]
-    stops = [numbered_stop(session.snapshot, word) for word in words.values() if word.text[:1] != "i"]
-    state = replace(
-        state, stops=tuple(replace(s, enabled=not s.enabled) if s in stops else s for s in state.stops)
-    )
-    said = ", ".join(f"{each.name} {_off(each)}" for each in stops)
-    if not edits:
-        session.go(state)
-        return note(said, before=before, after=before)
-    new = tuple(replace(e, enabled=not e.enabled) if e in edits else e for e in state.inputs.edits)
-    session.change(replace(state.inputs, edits=new), call.text, state)
-    after = session.snapshot.now.value
-    said = ", ".join([*(f"i{each.number} {_off(each)}" for each in edits), *([said] if said else [])])
-    return note(
-        f"{said}   metric {signed(before)} -> {signed(after)} (Δ {signed(after - before)})",
-        before=before,
-        after=after,
-    )
-
-
-def _off(each: Edit | Stop) -> str:
-    """What it has been switched to, from what it was."""
-    return "off" if each.enabled else "on"
-
-
 def edit_named(session: Session, call: Call, missing: str) -> Edit:
     """The edit that a command's first word names.  Raises CommandError."""
     if not call.args:
         raise CommandError(missing, code="missing-argument")
-    return _edit(session, call.args[0])
+    return edit_of(session.state, call.args[0])
 
 
 def measured(session: Session, inputs: Inputs) -> tuple[Worth, ...]:
@@ -164,13 +128,6 @@ def measured(session: Session, inputs: Inputs) -> tuple[Worth, ...]:
     finally:
         engine.progress = ""
     return worths(inputs, engine.value)
-
-
-def _edit(session: Session, word: Word) -> Edit:
-    for edit in session.state.inputs.edits:
-        if word.text == f"i{edit.number}":
-            return edit
-    raise CommandError(f"no edit {word.text}: edits lists them", "bad-edit", col=word.col)
 
 
 def _place(old: Sequence[Edit], edit: Edit, call: Call) -> int:

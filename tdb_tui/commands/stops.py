@@ -10,7 +10,7 @@ from tdb_tui.language.parsing import Call, Word
 from tdb_tui.replies import Reply, columns, note
 from tdb_tui.scope import shown, typed_value, value_of
 from tdb_tui.session import Session, Snapshot
-from tdb_tui.state import Display, Edit, State, Stop
+from tdb_tui.state import Display, State, Stop
 
 
 @command(
@@ -86,28 +86,8 @@ def clear(session: Session, call: Call) -> Reply:
     else:
         gone = tuple(dict.fromkeys(stop for word in call.args for stop in _named(session.snapshot, word)))
     _with_stops(session, tuple(stop for stop in stops if stop not in gone))
-    said = tuple(f"Deleted {_described(session.snapshot, stop)}" for stop in gone)
+    said = tuple(f"Deleted {described(session.snapshot, stop)}" for stop in gone)
     return Reply(said or ("No stops",), {"deleted": [stop.name for stop in gone]})
-
-
-@command(
-    "disable", usage="NUM...", group="stops", complete=("stop",), examples=("b A1 ;; disable 1", "disable i1")
-)
-def disable(session: Session, call: Call) -> Reply:
-    """Switch off stops (`b1`, `w2` or a bare number), displays (`d1`) or edits (`i3`), keeping them."""
-    return _switch(session, call, on=False)
-
-
-@command(
-    "enable",
-    usage="NUM...",
-    group="stops",
-    complete=("stop",),
-    examples=("b A1 ;; disable 1 ;; enable 1", "enable i1"),
-)
-def enable(session: Session, call: Call) -> Reply:
-    """Switch stops, displays or edits on again."""
-    return _switch(session, call, on=True)
 
 
 @command(
@@ -251,33 +231,6 @@ def _expression(snapshot: Snapshot, typed: Word) -> str:
     return typed.text
 
 
-def _switch(session: Session, call: Call, on: bool) -> Reply:
-    """Switch stops, displays and edits; edits rerun, as one undoable step."""
-    if not call.args:
-        raise CommandError("Breakpoint number expected", code="bad-stop")
-    state, snapshot = session.state, session.snapshot
-    edits = [_edit(session, word) for word in call.args if word.text.startswith("i")]
-    displays = [numbered_display(state, word) for word in call.args if word.text.startswith("d")]
-    stops = [numbered_stop(snapshot, word) for word in call.args if word.text[:1] not in ("i", "d")]
-    state = replace(
-        state,
-        stops=tuple(replace(s, enabled=on) if s in stops else s for s in state.stops),
-        displays=tuple(replace(d, enabled=on) if d in displays else d for d in state.displays),
-    )
-    if edits:
-        switched = tuple(replace(e, enabled=on) if e in edits else e for e in state.inputs.edits)
-        session.change(replace(state.inputs, edits=switched), call.text, state)
-    else:
-        session.go(state)
-    word = "Enabled" if on else "Disabled"
-    said = [f"{word} {_described(snapshot, stop)}" for stop in stops]
-    said += [f"{word} display {each.number}: {each.expression}" for each in displays]
-    said += [
-        f"{word} i{edit.number} ({edit.text})   metric {session.snapshot.now.value:+.2f}" for edit in edits
-    ]
-    return Reply(tuple(said), {"value": session.snapshot.now.value})
-
-
 def numbered_display(state: State, word: Word) -> Display:
     """The display of that number, `d1` or `1`.  Raises CommandError."""
     number = integer(Word(word.text.removeprefix("d"), word.col), "a display's number")
@@ -285,13 +238,6 @@ def numbered_display(state: State, word: Word) -> Display:
         if each.number == number:
             return each
     raise CommandError(f"no display {number}: display lists them", "bad-stop", col=word.col)
-
-
-def _edit(session: Session, word: Word) -> Edit:
-    for edit in session.state.inputs.edits:
-        if word.text == f"i{edit.number}":
-            return edit
-    raise CommandError(f"no edit {word.text}: info interventions lists them", code="bad-edit", col=word.col)
 
 
 def _named(snapshot: Snapshot, word: Word) -> tuple[Stop, ...]:
@@ -326,7 +272,8 @@ def replace_stop(session: Session, old: Stop, new: Stop) -> None:
     _with_stops(session, tuple(new if stop is old else stop for stop in session.state.stops))
 
 
-def _described(snapshot: Snapshot, stop: Stop) -> str:
+def described(snapshot: Snapshot, stop: Stop) -> str:
+    """What a stop is, in words."""
     return (
         f"watch {stop.number}: {stop.expression}"
         if stop.watch

@@ -1,7 +1,7 @@
 """Words -> token positions: `14`, `-1`, `END`, a role, `Mary`, `John#2`, `2:END`, `*`."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
 from model.addresses import QUOTED
@@ -50,7 +50,7 @@ def resolve_position(text: str, tokens: Sequence[str], roles: Mapping[str, int],
         number = int(match["plain"] or match["small"].translate(_SUBSCRIPTS))
         if places := _places(match["text"], tokens):
             return _occurrence(places, number, match["text"], tokens)
-    raise _unknown(unquote(text), tokens, (*builtin, *roles))
+    raise _unknown(unquote(text), tokens, tuple(roles), tuple(builtin))
 
 
 def _index(at: int, text: str, tokens: Sequence[str]) -> int:
@@ -82,14 +82,17 @@ def _occurrence(places: Sequence[int], number: int, text: str, tokens: Sequence[
     raise _error(f"no {text}#{number}: {_shown(places, tokens)} is at {_listed(places)}")
 
 
-def _unknown(text: str, tokens: Sequence[str], names: Iterable[str]) -> CommandError:
-    """Suggests the token or the name that looks most like what was typed."""
-    shown = {name.casefold(): repr(name) for name in names}
+def _unknown(text: str, tokens: Sequence[str], roles: Sequence[str], names: Sequence[str]) -> CommandError:
+    """Suggests the token or the name that looks most like what was typed; else says what there is."""
+    shown = {name.casefold(): repr(name) for name in (*names, *roles)}
     for at, token in enumerate(tokens):
         shown.setdefault(token.strip().casefold(), f"{token!r} ({at})")
     near = get_close_matches(text.strip().casefold(), [word for word in shown if word], n=1, cutoff=0.6)
-    right = f"did you mean {shown[near[0]]}?" if near else f"{_extent(tokens)} (h positions)"
-    return _error(f"no token {text!r} in the prompt: {right}")
+    if near:
+        return _error(f"no token {text!r} in the prompt: did you mean {shown[near[0]]}?")
+    *most, last = (*sorted(roles), *names)
+    known = f"{_extent(tokens)}, roles are {', '.join(most)} and {last}"
+    return _error(f"no token or role {text!r} in the prompt: {known} (h positions)")
 
 
 def _shown(places: Sequence[int], tokens: Sequence[str]) -> str:

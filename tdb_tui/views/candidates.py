@@ -50,7 +50,7 @@ def candidates(snapshot: Snapshot, kind: str, beginning: str) -> list[str]:
         "prompts": lambda: [*_prompts(), *files(beginning)],
         "table": _tables,
         "stop": lambda: _stops(snapshot),
-        "edit": lambda: [f"i{edit.number}" for edit in snapshot.state.inputs.edits],
+        "edit": lambda: _edits(snapshot),
         "turn": lambda: ["up", "down"],
         "stack": lambda: ["save", "load"],
         "checkpoint": lambda: _checkpoints(snapshot),
@@ -143,8 +143,14 @@ def _grids() -> list[str]:
 def _stops(snapshot: Snapshot) -> list[str]:
     return [
         *(stop.name for stop in snapshot.state.stops),
-        *(f"i{edit.number}" for edit in snapshot.state.inputs.edits),
+        *_edits(snapshot),
     ]
+
+
+def _edits(snapshot: Snapshot) -> list[str]:
+    edits = snapshot.state.inputs.edits
+    names = dict.fromkeys(edit.name for edit in edits if edit.name)
+    return [*(f"i{edit.number}" for edit in edits), *(f'"{name}"' if " " in name else name for name in names)]
 
 
 def _checkpoints(snapshot: Snapshot) -> list[str]:
