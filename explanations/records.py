@@ -92,6 +92,18 @@ class Histogram:
     "[bin]"
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who published records of components."""
+
+    name: str
+    "What stands beside them: `OpenAI 2023`."
+    about: str
+    "What they are of, and over which text."
+    fault: str = ""
+    "What is wrong with the published numbers, one sentence; said wherever they are shown."
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Statistics:
     """What a component does over a whole corpus."""
@@ -104,6 +116,8 @@ class Statistics:
     promoted: tuple[int, ...] = ()
     "Tokens that it raises most where it is active, by its weights alone, the strongest first."
     suppressed: tuple[int, ...] = ()
+    origin: Origin | None = None
+    "Who published all this, over how many tokens they don't say; None for what was collated here."
 
 
 @dataclass(frozen=True, slots=True)

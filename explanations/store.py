@@ -9,7 +9,18 @@ from typing import Any
 
 from explanations.bins import EDGES
 from explanations.blobs import Slots, matrix, unpack_histogram, unpack_slots, unpack_tokens
-from explanations.records import Example, Explanation, Floats, Hit, Moments, Note, Sampling, Score, Statistics
+from explanations.records import (
+    Example,
+    Explanation,
+    Floats,
+    Hit,
+    Moments,
+    Note,
+    Origin,
+    Sampling,
+    Score,
+    Statistics,
+)
 from explanations.schema import Identity, StoreError, read_identity, said
 from explanations.searching import search
 
@@ -34,7 +45,11 @@ class Store:
     def statistics(self, node: str) -> Statistics | None:
         """What is known of a component over the corpus; None where it was not collated."""
         with self._reading():
-            row = self._one("SELECT * FROM components WHERE node = ?", node)
+            row = self._one(
+                "SELECT components.*, plan FROM components JOIN families ON name = family "
+                "JOIN collations ON number = collation WHERE node = ?",
+                node,
+            )
             if row is None:
                 return None
             moments = (
@@ -48,6 +63,7 @@ class Store:
                 unpack_histogram(row["histogram"], EDGES),
                 unpack_tokens(row["promoted"]),
                 unpack_tokens(row["suppressed"]),
+                origin_of(row["plan"]),
             )
 
     def examples(self, node: str, sampling: Sampling, count: int | None = None) -> list[Example]:
@@ -177,6 +193,12 @@ def activations_of(slots: Slots, number: int, length: int) -> Floats:
     """[pos], or [query, key] for pairs."""
     found = slots.decoded(number)
     return matrix(found, length) if slots.of_pairs else found[:length]
+
+
+def origin_of(plan: str) -> Origin | None:
+    """Who published what stands for a collation; None where it is one."""
+    published = json.loads(plan).get("published")
+    return Origin(**published) if published else None
 
 
 def explanation_of(row: sqlite3.Row) -> Explanation:

@@ -17,6 +17,8 @@ from explanations.schema import Identity, StoreError, lay_out, read_identity, sa
 
 WAIT = 60.0
 "Seconds that a writer waits for another one."
+FROM = " from "
+"Stands in the name of a family that was published, between what it is called here and by whom."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,12 +94,15 @@ def begin_collation(
     size: tuple[int, int],
     families: Iterable[Family],
 ) -> int:
-    """Make room for `families`, replacing what an earlier collation said of them; the new one's number.
+    """Make room for `families`, replacing what an earlier collation or a publisher said of them; the new one's number.
 
     `size` is how many sequences and tokens were read.
     """
     names = json.dumps([family.name for family in families])
-    named = "(SELECT value FROM json_each(?))"
+    named = (
+        "(SELECT name FROM families, json_each(?) "
+        f"WHERE name = value OR substr(name, 1, length(value) + {len(FROM)}) = value || '{FROM}')"
+    )
     nodes = f"(SELECT node FROM components WHERE family IN {named})"
     for gone in (
         f"words WHERE node IN {nodes}",
@@ -117,13 +122,15 @@ def begin_collation(
     return number
 
 
-def put_sequences(connection: sqlite3.Connection, collation: int, sequences: Iterable[Sequence]) -> None:
-    """The sequences that examples are in; their ordinals count from 0."""
+def put_sequences(
+    connection: sqlite3.Connection, collation: int, sequences: Iterable[Sequence], first: int = 0
+) -> None:
+    """The sequences that examples are in; their ordinals count from `first`."""
     connection.executemany(
         "INSERT INTO sequences VALUES (?, ?, ?, ?)",
         (
             (collation, ordinal, pack_tokens(each.tokens), each.source)
-            for ordinal, each in enumerate(sequences)
+            for ordinal, each in enumerate(sequences, first)
         ),
     )
 
@@ -155,6 +162,12 @@ def put_component(connection: sqlite3.Connection, family: str, found: Collated) 
     )
     if any(found.words):
         connection.execute("INSERT INTO words VALUES (?, ?, ?, ?)", (found.node, *found.words))
+
+
+def drop_component(connection: sqlite3.Connection, node: str) -> None:
+    """Forget a component's statistics and examples; the sequences stay, others may be in them."""
+    for table in ("words", "examples", "components"):
+        connection.execute(f"DELETE FROM {table} WHERE node = ?", (node,))
 
 
 def put_explanations(connection: sqlite3.Connection, explanations: Iterable[Explanation]) -> None:

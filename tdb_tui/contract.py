@@ -160,12 +160,14 @@ RESULTS: dict[str, dict[str, str]] = {
         "`[query][key]`; key is null but for heads",
         "max": "the largest activation in the corpus",
         "density": "the share of tokens at which it is above zero; null for heads and MLPs",
-        "count": "how many tokens were counted, pairs of tokens for heads",
+        "count": "how many tokens were counted, pairs of tokens for heads; 0 where a publisher did not say",
+        "published": "`{name, about, fault}` of who published it; null for what was collated",
     },
     "explain": {
         "node": "its address",
         "rows": "list of `{text, score, method, model, n, scores}`, best first; `n` is how many held-out sequences the "
         "score is taken over, `scores` has every score by its name; `score` is null where none could be taken",
+        "careful": "method -> what to know of scores that were published",
     },
     "find": {
         "words": "as they were understood",

@@ -8,11 +8,23 @@ from typing import TypeVar
 from explanations.records import Example, Explanation, Hit, Note, Sampling, Statistics
 from explanations.schema import StoreError
 from explanations.store import Store, open_store
+from model.components import DICTIONARY_SITES
 from tdb_tui.errors import CommandError
 
 T = TypeVar("T")
-SITES = "mparz"
+SITES = "".join(DICTIONARY_SITES)
 "Letters of the places that a latent may belong to, where it was typed without one."
+
+
+def usual_store(model_hash: str) -> Path:
+    """Where what was published about a model is kept, and looked for unasked."""
+    return published_stores() / f"{model_hash}.store"
+
+
+def published_stores() -> Path:
+    from platformdirs import user_cache_path
+
+    return user_cache_path("tdb-tui") / "published"
 
 
 class Stores:
@@ -31,18 +43,35 @@ class Stores:
         before = self.paths, self._opened
         self.paths, self._opened = tuple(paths), None
         try:
-            self.own = next(iter(self.opened()), None)
+            self.own = self.opened()[0] if self.paths else None
         except CommandError:
             self.paths, self._opened = before
             raise
 
     def opened(self) -> tuple[Store, ...]:
+        """In the order in which they are asked: what was published about the model last."""
         if self._opened is None:
+            published = self._published()
             try:
-                self._opened = tuple(open_store(path, self._hash()) for path in self.paths)
+                self._opened = tuple(open_store(path, self._hash()) for path in (*self.paths, *published))
             except StoreError as error:
                 raise CommandError(str(error), code="bad-store") from None
         return self._opened
+
+    def _published(self) -> list[Path]:
+        """Hashing the weights takes its time: not where nothing was ever fetched."""
+        if not published_stores().is_dir():
+            return []
+        path = usual_store(self._hash())
+        return [path] if path.exists() and path not in self.paths else []
+
+    def names(self) -> str:
+        """The files that are looked into; empty where there are none."""
+        return ", ".join(store.path.name for store in self.opened())
+
+    def look_again(self) -> None:
+        """Open them anew: one may have come."""
+        self._opened = None
 
     def statistics(self, node: str) -> Statistics | None:
         return self._first(lambda store, name: store.statistics(name), node)

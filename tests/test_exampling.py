@@ -122,7 +122,7 @@ def test_mistakes_are_said(session: Session, line: str, complaint: str) -> None:
 
 def test_without_a_store_the_way_to_one_is_said(tmp_path: Path) -> None:
     session = begin(load(write_model(tmp_path / "bare")))
-    complaint = "no store is loaded: start with --store FILE, made with tdb-tui collate"
+    complaint = "no store is loaded: start with --store FILE, made with tdb-tui collate or tdb-tui published"
     assert str(fail(session, "examples N1.5").error) == complaint
 
 

@@ -1,5 +1,7 @@
 """What a component does in a corpus: dataset examples, and components found by words."""
 
+from dataclasses import asdict
+
 from explanations.records import Sampling
 from model.tokenizer import Tokenizer
 from tdb_tui.commands.table import command
@@ -14,13 +16,14 @@ from tdb_tui.tables.examples import (
     example_line,
     example_rows,
     explanation_lines,
+    fault_lines,
     statistics_lines,
 )
 from tdb_tui.tables.known import Known
 
 ROWS = 6
 SAMPLINGS = tuple(sampling.value for sampling in Sampling)
-NO_STORE = "no store is loaded: start with --store FILE, made with tdb-tui collate"
+NO_STORE = "no store is loaded: start with --store FILE, made with tdb-tui collate or tdb-tui published"
 
 
 @command(
@@ -39,6 +42,7 @@ def examples(session: Session, call: Call) -> Reply:
     zero, the largest first; `random` a random sample of all.  The token in `[ ]` is the peak; a head reads the one in
     `< >`, and its value is the length of what it moves from there, A_qk |v_k W_O|; an MLP's is the length of what
     it puts out, its bias included.  `-n 0` shows all that are kept.
+    What others have published is shown where nothing was collated, with what is known to be wrong with it.
     The `<|endoftext|>` before a text is not counted.
     """
     at_most(call, 2)
@@ -48,11 +52,11 @@ def examples(session: Session, call: Call) -> Reply:
     sampling = _sampling(call)
     count = option_integer(call, "n", ROWS, "a number of examples")
     stores, tokenizer = session.engine.stores, session.engine.tokenizer
-    if not stores.paths:
+    if not stores.opened():
         raise CommandError(NO_STORE, "no-store")
     statistics = stores.statistics(component)
     if statistics is None:
-        looked = ", ".join(path.name for path in stores.paths)
+        looked = stores.names()
         raise CommandError(
             f"no examples of {component} (looked in {looked})", "no-examples", col=call.args[0].col
         )
@@ -65,9 +69,12 @@ def examples(session: Session, call: Call) -> Reply:
         "max": statistics.max,
         "density": statistics.density,
         "count": statistics.moments.count,
+        "published": None if statistics.origin is None else asdict(statistics.origin),
     }
-    said = f"{component} {sampling.value}, max {plain(statistics.max)}"
-    return Reply((said, *(lines or ("none",))), result)
+    origin = statistics.origin
+    by = "" if origin is None else f", published by {origin.name}"
+    said = f"{component} {sampling.value}, max {plain(statistics.max)}{by}"
+    return Reply((said, *fault_lines(statistics), *(lines or ("none",))), result)
 
 
 def _sampling(call: Call) -> Sampling:
@@ -98,7 +105,7 @@ def find(session: Session, call: Call) -> Reply:
     if not words.strip():
         raise CommandError("find which words: find Mary", code="missing-argument")
     stores = session.engine.stores
-    if not stores.paths:
+    if not stores.opened():
         raise CommandError(NO_STORE, "no-store")
     count = option_integer(call, "n", 12, "a number of components", least=1)
     hits = stores.search(words, count)

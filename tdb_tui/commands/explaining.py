@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 from explanations.hypotheses.guessing import guess
+from explanations.published.catalogue import CAVEATS
 from explanations.records import Explanation, Sampling
 from explanations.splits import Splits, split
+from model.components import Component
 from tdb_tui.commands.exampling import NO_STORE
 from tdb_tui.commands.table import command
 from tdb_tui.errors import CommandError
@@ -18,9 +20,9 @@ from tdb_tui.tables.examples import explanation_lines
 @command(
     "explain",
     "ex",
-    usage="NODE [TEXT] [--by MODEL]",
+    usage="NODE [TEXT] [--by MODEL] [--from openai|neuronpedia]",
     group="seeing",
-    options={"by": True},
+    options={"by": True, "from": True},
     complete=("node",),
     examples=("explain L5H0", "explain N3.17"),
 )
@@ -30,14 +32,18 @@ def explain(session: Session, call: Call) -> Reply:
     The sentences are those of the store; where it has none, tables over tokens, neighbours, positions and repeats are
     fitted to the component's dataset examples, worded, and scored on others.  `--by MODEL` asks a language model behind
     the endpoint TDB_EXPLAINER_URL; with TEXT, your own sentence is scored by what that model predicts from it.  A store
-    given with `--store` keeps the answer.  A score is the correlation over all tokens of held-out sequences, for heads
-    the ROC-AUC over pairs of tokens; `tdb-tui explain` does many components.
+    given with `--store` keeps the answer.
+    `--from openai` or `--from neuronpedia` fetches what they have published about it, explanations and records, and
+    keeps that for every session with this model.  A score is the correlation over all tokens of held-out sequences, for
+    heads the ROC-AUC over pairs of tokens; `tdb-tui explain` does many components.
     """
     if not call.args:
         raise CommandError("explain which node: explain L5H0", code="missing-argument")
-    node = str(one_component(session.snapshot, call.args[0]))
-    stores = session.engine.stores
-    if not stores.paths:
+    component = one_component(session.snapshot, call.args[0])
+    node, stores = str(component), session.engine.stores
+    if (publisher := call.option("from")) is not None:
+        _fetch(session, component, publisher)
+    if not stores.opened():
         raise CommandError(NO_STORE, "no-store")
     typed, model = call.rest(1), call.option("by")
     text = unquote(typed.text)
@@ -52,6 +58,14 @@ def explain(session: Session, call: Call) -> Reply:
     return _reply(node, _guessed(session, node), "from data alone, made just now")
 
 
+def _fetch(session: Session, component: Component, publisher: str) -> None:
+    """Bring what was published into a store that this session looks into.  Raises CommandError and Interrupted."""
+    from tdb_tui.publications.asking import fetch
+
+    if not fetch(session.engine, component, publisher):
+        raise CommandError(f"{publisher} has published nothing about {component}", "no-examples")
+
+
 def _guessed(session: Session, node: str) -> tuple[Explanation, ...]:
     stores, tokenizer = session.engine.stores, session.engine.tokenizer
     splits, statistics = _splits(session, node), stores.statistics(node)
@@ -63,7 +77,7 @@ def _splits(session: Session, node: str) -> Splits:
     stores = session.engine.stores
     found = split({sampling: stores.examples(node, sampling) for sampling in Sampling})
     if not found.explain:
-        looked = ", ".join(path.name for path in stores.paths)
+        looked = stores.names()
         raise CommandError(
             f"no explanation of {node}, and no examples to make one from (in {looked})", "no-examples"
         )
@@ -85,6 +99,7 @@ def _asked(session: Session, node: str, text: str, model: str) -> Explanation:
 
 def _reply(node: str, found: Sequence[Explanation], how: str = "") -> Reply:
     lines = explanation_lines(found, len(found))
+    careful = {each.method: CAVEATS[each.method] for each in found if each.method in CAVEATS}
     rows = [
         {
             "text": each.text,
@@ -97,4 +112,6 @@ def _reply(node: str, found: Sequence[Explanation], how: str = "") -> Reply:
         for each in found
     ]
     nothing = "nothing: it is never active in what is kept of it"
-    return Reply((f"{node}  {how}".rstrip(), *(lines or (nothing,))), {"node": node, "rows": rows})
+    return Reply(
+        (f"{node}  {how}".rstrip(), *(lines or (nothing,))), {"node": node, "rows": rows, "careful": careful}
+    )

@@ -4,10 +4,7 @@ import json
 from typing import Any
 
 from explanations.asking.requests import Answer, Request, Said
-
-
-class Unreadable(ValueError):
-    """What came is no answer: worth another try."""
+from tdb_tui.machine.patience import Unreadable
 
 
 def as_json(request: Request, model: str) -> dict[str, Any]:

@@ -2,15 +2,15 @@
 
 import asyncio
 import os
-import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import httpx
 
 from explanations.asking.requests import Answer, AskError, BudgetSpent, Request
 from model.tokenizer import printable
-from tdb_tui.explaining.answers import Unreadable, as_answer, as_json, complaint
+from tdb_tui.explaining.answers import as_answer, as_json, complaint
+from tdb_tui.machine.patience import NoAnswer, Patience, Refused, Response, patiently, received
 
 URL, KEY = "TDB_EXPLAINER_URL", "TDB_EXPLAINER_KEY"
 "Environment variables: where it is, up to and without /chat/completions, and what opens it."
@@ -25,12 +25,7 @@ class Limits:
     at_once: int = 8
     tokens: int | None = None
     "What all prompts and answers may take together; None: no end."
-    tries: int = 6
-    timeout: float = 60.0
-    "Seconds for one answer."
-    first_wait: float = 1.0
-    "Seconds before the second try; each wait is twice the one before, and a little more by chance."
-    longest_wait: float = 60.0
+    patience: Patience = field(default_factory=Patience)
 
 
 class Endpoint:
@@ -40,7 +35,7 @@ class Endpoint:
         self.model, self.limits = model, limits
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._url = f"{url.rstrip('/')}/chat/completions"
-        self._client = httpx.AsyncClient(headers=headers, timeout=limits.timeout)
+        self._client = httpx.AsyncClient(headers=headers, timeout=limits.patience.timeout)
         self._places = asyncio.Semaphore(limits.at_once)
         self._spent = self._promised = 0
         self.retried = 0
@@ -76,48 +71,27 @@ class Endpoint:
             return answer
 
     async def _patiently(self, request: Request) -> Answer:
-        wait, why = self.limits.first_wait, ""
-        for number in range(self.limits.tries):
-            if number:
-                self.retried += 1
-                self.waits(wait)
-                await asyncio.sleep(wait * (1 + random.random() / 4))
-                wait = min(2 * wait, self.limits.longest_wait)
-            try:
-                status, asked_wait, content = await self._send(request)
-            except httpx.TimeoutException:
-                why = f"no answer within {self.limits.timeout:g} s"
-                continue
-            except httpx.HTTPError as error:
-                why = f"{type(error).__name__}: {error}"
-                continue
-            if status == 200:
-                try:
-                    return as_answer(content)
-                except Unreadable as error:
-                    why = str(error)
-                    continue
-            why = f"{status} {printable(complaint(content))}"
-            if status in MEND and request.logprobs and self.logprobs:
+        def waits(seconds: float) -> None:
+            self.retried += 1
+            self.waits(seconds)
+
+        try:
+            return await patiently(
+                lambda: self._send(request), as_answer, self.limits.patience, waits, complaint
+            )
+        except Refused as refused:
+            if refused.status in MEND and request.logprobs and self.logprobs:
                 self.logprobs = False
                 return await self._patiently(request)
-            if status != 429 and status < 500:
-                raise AskError(f"{self._url} refused: {why}")
-            wait = max(wait, min(asked_wait, self.limits.longest_wait))
-        raise AskError(
-            f"{self._url} gave no answer in {self.limits.tries} tries, the last time: {printable(why)}"
-        )
+            why = f"{refused.status} {printable(complaint(refused.content))}"
+            raise AskError(f"{self._url} refused: {why}") from None
+        except NoAnswer as error:
+            raise AskError(f"{self._url} gave {error}") from None
 
-    async def _send(self, request: Request) -> tuple[int, float, bytes]:
-        """Status, the wait that the endpoint asks for in seconds, and what it sent."""
+    async def _send(self, request: Request) -> Response:
         body = as_json(request if self.logprobs else replace(request, logprobs=0), self.model)
         async with self._client.stream("POST", self._url, json=body) as response:
-            content = bytearray()
-            async for part in response.aiter_bytes():
-                content += part
-                if len(content) > LARGEST:
-                    break
-            return response.status_code, _seconds(response.headers.get("retry-after")), bytes(content)
+            return await received(response, LARGEST)
 
 
 def from_environment(model: str | None, url: str | None = None, limits: Limits = Limits()) -> Endpoint:
@@ -130,11 +104,3 @@ def from_environment(model: str | None, url: str | None = None, limits: Limits =
     if not url.startswith(("http://", "https://")):
         raise AskError(f"{url!r} is not an address: one that begins with http:// or https:// was expected")
     return Endpoint(url, model, os.environ.get(KEY), limits)
-
-
-def _seconds(header: str | None) -> float:
-    """A Retry-After in seconds; 0 where there is none, or it is a date."""
-    try:
-        return max(0.0, float(header or 0))
-    except ValueError:
-        return 0.0

@@ -12,6 +12,7 @@ PROGRAMS = {
     "pull": "download a model",
     "collate": "dataset examples of every component, from a corpus",
     "explain": "say what components do, into a store",
+    "published": "what others published about components, into a store",
     "serve": "answer the commands of other programs",
     "docs": "show a reference page",
     "sae": "train and judge sparse autoencoders",

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from rich.cells import cell_len
 
+from explanations.published.catalogue import CAVEATS
 from explanations.records import Example, Explanation, Statistics
 from model.tokenizer import Tokenizer
 from tdb_tui.formats import plain, quoted
@@ -57,16 +58,23 @@ def example_rows(tokenizer: Tokenizer, examples: Sequence[Example]) -> list[dict
 def statistics_lines(tokenizer: Tokenizer, found: Statistics) -> list[str]:
     moments = found.moments
     density = "" if found.density is None else f"  above zero at {found.density:.2%}"
-    said = [
-        f"over {moments.count:,} {'tokens' if found.density is not None else 'places'}: max {plain(found.max)}"
-        f"  mean {plain(moments.mean)}  sd {plain(moments.variance**0.5)}{density}"
-    ]
+    shape = (
+        "" if np.isnan(moments.mean) else f"  mean {plain(moments.mean)}  sd {plain(moments.variance**0.5)}"
+    )
+    places = f"{moments.count:,} {'tokens' if found.density is not None else 'places'}"
+    over = f"over {places}" if found.origin is None else f"{found.origin.about}, by {found.origin.name}"
+    said = [f"{over}: max {plain(found.max)}{shape}{density}", *fault_lines(found)]
     if bars := histogram_line(found):
         said.append(bars)
     for name, ids in (("promotes", found.promoted), ("suppresses", found.suppressed)):
         if ids:
             said.append(f"{name:<10} {' '.join(quoted(tokenizer, id) for id in ids[:8])}")
     return said
+
+
+def fault_lines(found: Statistics) -> list[str]:
+    """What is wrong with numbers that were published."""
+    return [f"careful: {found.origin.fault}"] if found.origin and found.origin.fault else []
 
 
 def histogram_line(found: Statistics, columns: int = 48, bars: str = BARS) -> str:
@@ -89,10 +97,11 @@ def histogram_line(found: Statistics, columns: int = 48, bars: str = BARS) -> st
 
 
 def explanation_lines(found: Sequence[Explanation], count: int = 3) -> list[str]:
-    """Best first, each with its score and who said it."""
+    """Best first, each with its score and who said it; then what must be known of scores that were published."""
     said: list[str] = []
     for each in found[:count]:
         score = "  ----" if each.score is None else f"{each.score:6.2f}"
         who = ", ".join(filter(None, (each.method, each.model)))
         said.append(f"{score}  {each.text}  ({who})")
-    return said
+    published = dict.fromkeys(each.method for each in found[:count] if each.method in CAVEATS)
+    return [*said, *(f"careful: {method} was {CAVEATS[method]}" for method in published)]

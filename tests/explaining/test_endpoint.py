@@ -8,11 +8,12 @@ import pytest
 
 from explanations.asking.requests import Answer, AskError, BudgetSpent, Message, Request
 from tdb_tui.explaining.endpoint import Endpoint, Limits, from_environment
+from tdb_tui.machine.patience import Patience
 from tests.explaining.language_model import Behave, serving
 
 T = TypeVar("T")
 HELLO = Request((Message("user", "hello"),), 5)
-QUICK = Limits(first_wait=0.01, longest_wait=0.05, timeout=5)
+QUICK = Limits(patience=Patience(first_wait=0.01, longest_wait=0.05, timeout=5))
 
 
 def echo(request: Request) -> str:
@@ -88,7 +89,7 @@ def test_a_server_that_hangs_is_left_and_asked_again() -> None:
         return 1.5 if number == 0 else None
 
     with serving(echo, behave) as server:
-        answer, retried = ask(server.url, Limits(first_wait=0.01, timeout=0.5))
+        answer, retried = ask(server.url, Limits(patience=Patience(first_wait=0.01, timeout=0.5)))
     assert (answer.text, retried) == ("HELLO", 1)
 
 
@@ -103,7 +104,7 @@ def test_a_server_that_hangs_is_left_and_asked_again() -> None:
 )
 def test_what_does_not_pass_is_one_sentence_without_control_characters(behave: Behave, why: str) -> None:
     with serving(echo, behave) as server, pytest.raises(AskError) as failed:
-        ask(server.url, Limits(tries=3, first_wait=0.01))
+        ask(server.url, Limits(patience=Patience(tries=3, first_wait=0.01)))
     assert why in str(failed.value)
     assert all(character.isprintable() for character in str(failed.value))
 
@@ -114,7 +115,7 @@ def test_a_refusal_is_not_repeated_and_nobody_there_is_one_sentence() -> None:
             ask(server.url)
         assert len(server.bodies) == 1
     with pytest.raises(AskError, match="gave no answer in 2 tries"):
-        ask(server.url, Limits(tries=2, first_wait=0.01))
+        ask(server.url, Limits(patience=Patience(tries=2, first_wait=0.01)))
 
 
 def test_log_probabilities_that_are_refused_are_not_asked_for_again() -> None:
