@@ -14,6 +14,7 @@ from tdb_tui.engine import load_engine
 from tdb_tui.files.output import as_text
 from tdb_tui.keys import KEYS
 from tdb_tui.machine.models import DEMO
+from tdb_tui.commands import registry
 from tdb_tui.programs import PROGRAMS, debug, load_program
 from tdb_tui.session import Session, start
 
@@ -84,6 +85,7 @@ def test_every_option_named_exists() -> None:
         for name in (*option.opts, *option.secondary_opts)
     }
     options |= {"--no-python", "--nproc-per-node"}  # torchrun's
+    options |= {f"--{name}" for each in registry for name in each.options}
     assert {name for name in re.findall(r"(?<![\w-])--[a-z][\w-]*", README)} <= options
 
 
