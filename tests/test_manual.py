@@ -63,7 +63,7 @@ def test_the_manual_page_is_set_without_a_warning() -> None:
     ("typed", "offered"),
     [
         ("tdb-tui --tar", {"--target"}),
-        ("tdb-tui pu", {"pull"}),
+        ("tdb-tui pu", {"pull", "published"}),
         ("tdb-tui docs m", {"man"}),
         ("tdb-tui\ndocs\nm", {"man"}),
         ("tdb-tui doctor --he", {"--help"}),

@@ -9,12 +9,11 @@ import pytest
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from tdb_tui.commands import execute
+from tdb_tui.commands import execute, registry
 from tdb_tui.engine import load_engine
 from tdb_tui.files.output import as_text
 from tdb_tui.keys import KEYS
 from tdb_tui.machine.models import DEMO
-from tdb_tui.commands import registry
 from tdb_tui.programs import PROGRAMS, debug, load_program
 from tdb_tui.session import Session, start
 
