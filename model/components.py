@@ -115,7 +115,8 @@ class Component:
             case Kind.HEAD:
                 return f"L{self.layer}H{self.index}"
             case Kind.NEURON | Kind.LATENT:
-                return f"{self.kind.letters}{self.site}{self.layer}.{self.index}"
+                number = "" if self.index is None else f".{self.index}"  # none: every latent of a dictionary
+                return f"{self.kind.letters}{self.site}{self.layer}{number}"
             case kind if kind in INSIDE_HEADS:
                 head = "" if self.index is None else f"H{self.index}"
                 return f"L{self.layer}{head}.{kind.letters}"

@@ -119,17 +119,24 @@ def token_attribution(model: GPT2, trace: Trace, node: Node) -> Tensor:
 @torch.no_grad()
 def part_write(model: GPT2, trace: Trace, part: Component, pos: int) -> Tensor:
     """What a dictionary's part adds to the residual stream at a token: [d_model].  Raises ValueError."""
-    dictionary, at = dictionary_of(trace.dictionaries, part), place_of(part)
+    at = place_of(part)
+    dictionary_of(trace.dictionaries, part)  # refuses what is not loaded
     match part.kind:
         case Kind.LATENT:
-            x = latent_value(trace, part, pos) * wide(dictionary.w_dec[part.index or 0])
-            x = x * wide(dictionary.factor(encoded(trace, at)[pos : pos + 1]))[0, 0]
+            return latent_value(trace, part, pos) * write_by_activation(model, trace, part, pos)
         case Kind.SAE_BIAS:
             x = wide(beside(trace, at))[pos]
         case _:
             x = error(trace, at, [pos])[0]
     out = matrix_out(model, at)
     return x if out is None else x @ out
+
+
+@torch.no_grad()
+def write_by_activation(model: GPT2, trace: Trace, part: Component, pos: int) -> Tensor:
+    """What a latent adds to the residual stream at a token for each unit of its activation: [d_model]."""
+    dictionary, at = dictionary_of(trace.dictionaries, part), place_of(part)
+    return row_of(model, trace, part) * wide(dictionary.factor(encoded(trace, at)[pos : pos + 1]))[0, 0]
 
 
 @torch.no_grad()

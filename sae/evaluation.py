@@ -143,6 +143,10 @@ class _Tally:
     def add(self, name: str, amount: float | Tensor) -> None:
         self.sums[name] = self.sums.get(name, 0.0) + float(amount)
 
+    def mean(self, name: str) -> float:
+        """Over the predictions, not a number where the model was never run on what is put out."""
+        return self.sums[name] / self.predictions if self.predictions else float("nan")
+
 
 @torch.no_grad()
 def _add_batch(
@@ -150,7 +154,7 @@ def _add_batch(
 ) -> None:
     places = {place for tally in tallies for place in (tally.dictionary.reads, tally.dictionary.writes)}
     kept, resid = _clean_pass(model, tokens, places)
-    clean = None if means is None else model.unembed(model.final_norm(resid))
+    clean = None if means is None else _clean(model.unembed(model.final_norm(resid)), tokens, skip)
     for tally in tallies:
         dictionary = tally.dictionary
         put_out, latents = dictionary.forward(kept[dictionary.reads])
@@ -158,15 +162,15 @@ def _add_batch(
         _count(tally, put_out[:, skip:], latents[:, skip:], target[:, skip:])
         if means is None or clean is None:
             continue
-        tally.predictions += tokens[:, skip:-1].numel()
-        tally.add("clean ce", _cross_entropy(clean, tokens, skip))
+        tally.predictions += len(clean.right)
+        tally.add("clean ce", clean.ce(clean.log))
         mean = means[dictionary.writes].expand_as(target)
         replacements = {"spliced": put_out, "zero": torch.zeros_like(target), "mean": mean}
         for name, value in replacements.items():
             value = torch.cat([target[:, :skip], value[:, skip:]], dim=1)
-            logits = _replaced(model, kept, dictionary.writes, value)
-            tally.add(f"{name} ce", _cross_entropy(logits, tokens, skip))
-            tally.add(f"{name} kl", _divergence(clean, logits, skip))
+            log = _predictions(_replaced(model, kept, dictionary.writes, value), skip)
+            tally.add(f"{name} ce", clean.ce(log))
+            tally.add(f"{name} kl", clean.kl(log))
 
 
 def _clean_pass(model: GPT2, tokens: Tensor, places: Iterable[Where]) -> tuple[dict[Where, Tensor], Tensor]:
@@ -206,16 +210,40 @@ def _put(place: Where, value: Tensor) -> Hook:
     return hook
 
 
-def _cross_entropy(logits: Tensor, tokens: Tensor, skip: int) -> Tensor:
-    """Summed over the predictions that are made at positions from `skip` on: []."""
-    made, right = logits[:, skip:-1], tokens[:, skip + 1 :]
-    return F.cross_entropy(made.flatten(0, 1).float(), right.flatten(), reduction="sum").double()
+@dataclass(frozen=True, slots=True, eq=False)
+class _Clean:
+    """The untouched model's predictions at positions from `skip` on, one row each."""
+
+    right: Tensor
+    """The tokens that come next: [row]."""
+    log: Tensor
+    """Log-probabilities: [row, vocab]."""
+    chances: Tensor
+    own: Tensor
+    """What its own predictions say of each row, chances x log-probabilities: [row]."""
+
+    def ce(self, log: Tensor) -> Tensor:
+        """Cross-entropy of predictions, summed: []."""
+        return -log.gather(1, self.right[:, None]).double().sum()
+
+    def kl(self, log: Tensor) -> Tensor:
+        """KL(untouched || other), summed: []."""
+        return (self.own - self._weighed(log)).sum()
+
+    def _weighed(self, log: Tensor) -> Tensor:
+        return torch.linalg.vecdot(self.chances, log).double()
 
 
-def _divergence(clean: Tensor, other: Tensor, skip: int) -> Tensor:
-    """KL(clean || other), summed over the same positions: logits [batch, pos, vocab] each -> []."""
-    p, q = (logits[:, skip:-1].float().log_softmax(-1) for logits in (clean, other))
-    return F.kl_div(q, p, reduction="sum", log_target=True).double()
+def _clean(logits: Tensor, tokens: Tensor, skip: int) -> _Clean:
+    log = _predictions(logits, skip)
+    chances = log.exp()
+    right = tokens[:, skip + 1 :].flatten()
+    return _Clean(right, log, chances, torch.linalg.vecdot(chances, log).double())
+
+
+def _predictions(logits: Tensor, skip: int) -> Tensor:
+    """Log-probabilities of the predictions that are made at positions from `skip` on: [row, vocab]."""
+    return logits[:, skip:-1].flatten(0, 1).float().log_softmax(-1)
 
 
 def _report(tally: _Tally) -> Report:
@@ -223,8 +251,7 @@ def _report(tally: _Tally) -> Report:
     sums, n = tally.sums, tally.tokens
     variance = sums["square"] - float(tally.total.square().sum()) / n
     made = {
-        name: Damage(sums[f"{name} ce"] / tally.predictions, sums[f"{name} kl"] / tally.predictions)
-        for name in ("spliced", *ABLATIONS)
+        name: Damage(tally.mean(f"{name} ce"), tally.mean(f"{name} kl")) for name in ("spliced", *ABLATIONS)
     }
     density = tally.fired.double() / n
     return Report(
@@ -232,7 +259,7 @@ def _report(tally: _Tally) -> Report:
         n,
         float(density.sum()),
         sums["error"] / variance if variance else float("nan"),
-        sums["clean ce"] / tally.predictions,
+        tally.mean("clean ce"),
         made["spliced"],
         made["zero"],
         made["mean"],

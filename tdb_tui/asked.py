@@ -202,7 +202,7 @@ class Asked:
 
     def in_use(self, letters: Collection[str]) -> tuple[Where, ...]:
         """The dictionaries of these letters that can stand in other parts' places, none of them twice."""
-        return in_use(self.run.trace, letters, self.target.line)
+        return in_use(self.run.trace, letters, self.target.line, self.target.latent)
 
     def rows_of(self, group: str) -> int:
         """How many rows a kind's table has over every token."""

@@ -403,7 +403,7 @@ def test_a_damaged_circuit_is_refused_or_read_and_never_breaks(engine: Engine, f
         ("circuit edge L0H1@3 -> L2H1@3 via x", "unknown input 'x': q, k, qk or v"),
         ("circuit edge L0H1@3 -> M2@3 via q", "M2 has one input: only heads have q, k and v"),
         ("circuit edge L2H1@3 -> L0H1@3", "L2H1@3 does not come before L0H1@3: an edge goes down the pass"),
-        ("circuit edge M0@3 -> BM1@3", "BM1@3 reads nothing: heads, attentions, MLPs, neurons and U do"),
+        ("circuit edge M0@3 -> BM1@3", "BM1@3 reads nothing: heads, attentions, MLPs, neurons, latents and U do"),
         ("circuit edge M0@3 -> M1@4", "M0@3 writes at token 3, M1@4 reads token 4: an edge joins them at one token"),
         ("circuit edge M0@5 -> L1H1@4 via k",
          "M0@5 writes at token 5, L1H1@4 reads tokens 0 to 4 via k: an edge joins them at one token"),

@@ -88,6 +88,8 @@ class Ablate:
     "The value, the factor or the standard deviation, for the modes that take one."
     seed: int = 0
     "For the modes that draw."
+    but: tuple[int, ...] = ()
+    "Of every latent of a dictionary, which has no index, those that stay."
 
     def __post_init__(self) -> None:
         if self.mode is Mode.CUT and (self.key is None or self.component.index is None):
@@ -101,7 +103,8 @@ class Ablate:
         return place(self.component, self.span, self.key)
 
     def __str__(self) -> str:
-        return f"ablate {self.place} {how(self.mode, self.amount, self.seed)}"
+        but = f" but {','.join(map(str, self.but))}" if self.but else ""
+        return f"ablate {self.place} {how(self.mode, self.amount, self.seed)}{but}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,10 +56,7 @@ def splice(
     Raises ChangeError and ValueError for changes that cannot be made.
     """
     dictionary = dictionary_of(sources.dictionaries, changes[0].component)
-    touched = numbers(
-        sorted({change.component.index or 0 for change in changes if change.component.kind is Kind.LATENT}),
-        dictionary.w_dec,
-    )
+    touched = numbers(_touched(dictionary, changes), dictionary.w_dec)
     edits = _Edits(dictionary, at, touched, changes, sources)
 
     def make(x: Tensor) -> Tensor:
@@ -80,6 +77,12 @@ def splice(
         return as_heads(at[0], y + delta, x)
 
     return make
+
+
+def _touched(dictionary: Dictionary, changes: Sequence[Single]) -> Sequence[int]:
+    """The latents that changes are of; a latent without an index is every one."""
+    found = {change.component.index for change in changes if change.component.kind is Kind.LATENT}
+    return range(dictionary.n_latent) if None in found else sorted(index or 0 for index in found)
 
 
 class _Edits:
@@ -122,13 +125,23 @@ class _Edits:
 
 def _make(change: Single, at: Where, seen: Sources, columns: Mapping[int, int]) -> Make:
     """A change of a part as one of a tensor whose last axis has the edited latents, or the whole vector."""
-    part = change.component
+    part, but = change.component, change.but if isinstance(change, Ablate) else ()
     stand_in = (
-        Component(Kind.NEURON, part.layer, columns[part.index or 0])
-        if part.kind is Kind.LATENT
-        else Component(Kind.MLP, part.layer)
+        Component(Kind.MLP, part.layer)
+        if part.index is None
+        else Component(Kind.NEURON, part.layer, columns[part.index])
     )
-    return edit(replace(change, component=stand_in), at, seen, part)
+    made = edit(replace(change, component=stand_in), at, seen, part)
+    if not but:
+        return made
+    kept = [columns[index] for index in but]
+
+    def all_but(x: Tensor) -> Tensor:
+        y = made(x)
+        y[..., kept] = x[..., kept]
+        return y
+
+    return all_but
 
 
 def _at(at: Where, show: Callable[[Recorded], Tensor]) -> View:

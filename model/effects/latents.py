@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.components import Component, Kind
-from model.dictionaries import LETTER_OF
+from model.components import Component, Kind, Node
+from model.dictionaries import LETTER_OF, place_of
 from model.effects.gradients import Gradients
 from model.effects.sublayers import overwritten
 from model.effects.vector_tables import sublayer
@@ -24,26 +24,33 @@ from model.sites import Site, Where
 from model.trace import Trace
 
 
-def in_use(trace: Trace, letters: Collection[str], line: int) -> tuple[Where, ...]:
+def in_use(trace: Trace, letters: Collection[str], line: int, asked: Node | None = None) -> tuple[Where, ...]:
     """The dictionaries of these letters that can stand side by side for what a line reads: nothing is counted twice.
 
     Of two for one sub-layer that of its output; of those of the residual stream the last, and nothing before it.
+    Where a latent is `asked` about, its own dictionary says nothing of what it reads.
     """
-    there = [at for at in trace.dictionaries if LETTER_OF[at[0]] in letters and _line(at) < line]
-    stream = max((at for at in there if at[0] in STREAM), key=_line, default=None)
+    own = None if asked is None else place_of(asked.component)
+    there = [
+        at
+        for at in trace.dictionaries
+        if LETTER_OF[at[0]] in letters and line_of_place(at) < line and at != own
+    ]
+    stream = max((at for at in there if at[0] in STREAM), key=line_of_place, default=None)
     found: list[Where] = [] if stream is None else [stream]
     for inside, whole in ((Site.MLP_POST, Site.MLP_OUT), (Site.Z, Site.ATTN_OUT)):
         for site, layer in there:
             used = site is whole or (site is inside and (whole, layer) not in there)
-            if used and (stream is None or _line((site, layer)) > _line(stream)):
+            if used and (stream is None or line_of_place((site, layer)) > line_of_place(stream)):
                 found.append((site, layer))
-    return tuple(sorted(found, key=_line))
+    return tuple(sorted(found, key=line_of_place))
 
 
 STREAM = (Site.RESID_PRE, Site.RESID_MID, Site.RESID_POST)
 
 
-def _line(at: Where) -> int:
+def line_of_place(at: Where) -> int:
+    """The line after which what a dictionary takes apart is in the stream."""
     return written_on(Component(Kind.ERROR, at[1], None, LETTER_OF[at[0]]))
 
 
@@ -52,7 +59,7 @@ def stands_for(table: NodeTable, places: Collection[Where]) -> NDArray[np.bool_]
     found = np.zeros(len(table), dtype=bool)
     for site, layer in places:
         if site in STREAM:
-            found |= (_lines(table) <= _line((site, layer))) & ~_reading(table)
+            found |= (_lines(table) <= line_of_place((site, layer))) & ~_reading(table)
             if site is Site.RESID_POST:  # edits of the next layer's `resid_pre` come after it
                 found &= (table.kind != KINDS.index(Kind.RESID_PRE)) | (table.layer != layer + 1)
         else:
@@ -98,7 +105,7 @@ def _latents(model: GPT2, trace: Trace, by: Gradients, at: Where, chosen: Sequen
     found, dictionary = active(trace, at, chosen), trace.dictionaries[at]
     out = matrix_out(model, at)
     total, direct = (
-        _by_place(gradient * _live(trace, at)[:, None], out) for gradient in _gradients(trace, by, at)
+        _by_place(gradient * reaching(trace, at)[:, None], out) for gradient in _gradients(trace, by, at)
     )
     amount = found.value * found.scale
     columns = [torch.zeros_like(amount) for _ in range(3)]
@@ -143,7 +150,7 @@ def replaced_rows(trace: Trace, by: Gradients, places: Sequence[Where]) -> NodeT
     """Rows of whole outputs that were edited after a dictionary inside of them, whose rows no longer reach."""
     tables = [NodeTable.empty()]
     for at in places:
-        gone = (~_live(trace, at)).nonzero().flatten().tolist()
+        gone = (~reaching(trace, at)).nonzero().flatten().tolist()
         if gone:
             kind = Kind.MLP if at[0] is Site.MLP_POST else Kind.ATTN
             tables.append(sublayer(kind, trace, at[1], by).at(gone))
@@ -154,13 +161,13 @@ def _vectors(
     model: GPT2, trace: Trace, by: Gradients, at: Where, kind: Kind, x: Tensor, chosen: Sequence[int]
 ) -> NodeTable:
     out = matrix_out(model, at)
-    write = (x if out is None else x @ out) * _live(trace, at)[list(chosen), None]
+    write = (x if out is None else x @ out) * reaching(trace, at)[list(chosen), None]
     total, direct = ((write * gradient[list(chosen)]).sum(-1)[None] for gradient in _gradients(trace, by, at))
     one, norm = torch.ones_like(total), write.norm(dim=-1)[None]
     return NodeTable.grid(kind, at[1], one, norm, direct, total, positions=chosen, site=LETTER_OF[at[0]])
 
 
-def _live(trace: Trace, at: Where) -> Tensor:
+def reaching(trace: Trace, at: Where) -> Tensor:
     """Where what a dictionary inside a sub-layer takes apart still reaches the stream: bool [pos]."""
     kind = {Site.MLP_POST: Kind.MLP, Site.Z: Kind.ATTN}.get(at[0])
     if kind is None:
@@ -175,12 +182,12 @@ def _by_place(gradient: Tensor, out: Tensor | None) -> Tensor:
 
 def _gradients(trace: Trace, by: Gradients, at: Where) -> tuple[Tensor, Tensor]:
     """By the residual stream right after a place, in full and direct: both [pos, d_model]."""
-    return after(by, at), by.direct if _line(at) < by.target.line else torch.zeros_like(by.direct)
+    return after(by, at), by.direct if line_of_place(at) < by.target.line else torch.zeros_like(by.direct)
 
 
 def after(by: Gradients, at: Where) -> Tensor:
     """By the residual stream right after what a dictionary takes apart, edits of the stream there made."""
-    (site, layer), line = at, _line(at)
+    (site, layer), line = at, line_of_place(at)
     match site:
         case Site.MLP_OUT | Site.MLP_POST:
             return by.post[layer]

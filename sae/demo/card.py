@@ -6,26 +6,29 @@ from typing import Any
 
 from model.tokenizer import load_tokenizer
 from model.weights import load_model
-from sae.demo.bundle import BUNDLED, COMMAND, LENGTH, MODEL, TARGETS, held_out
+from sae.demo.bundle import BUNDLED, COMMAND, MODEL, TARGETS, held_out
 from sae.evaluation import Report, evaluate, mean_activations
 from sae.files import load_autoencoder
 
 TOGETHER = 16
 """Rows that the model runs at once."""
-RERUN = 2
-"""Batches on which the model runs on what dictionaries put out; the rest are for sparsity and error alone."""
 HEADINGS = ("dictionary", "latents", "L0", "FVU", "CE recovered", "KL recovered", "dead", "dense")
 
 
-def judge_bundle(directory: Path = BUNDLED, rows: int | None = None) -> tuple[Report, ...]:
-    """All of them, as they lie in `directory`, on held-out text; on its first `rows` where given."""
+def judge_bundle(
+    directory: Path = BUNDLED, rows: int | None = None, rerun: int | None = None
+) -> tuple[Report, ...]:
+    """All of them, as they lie in `directory`, on held-out text; on its first `rows` where given.
+
+    `rerun` as for `evaluate`: on how many batches the model runs on what they put out, all where it is None.
+    """
     gpt2, corpus = load_model(MODEL), held_out(load_tokenizer(MODEL))
     loaded = [load_autoencoder(directory / f"{target.name}.safetensors")[0] for target in TARGETS]
     dictionaries = [each.to(dtype=gpt2.wte.weight.dtype) for each in loaded]
     count = rows or len(corpus)
     batches = [corpus.rows(range(first, min(first + TOGETHER, count))) for first in range(0, count, TOGETHER)]
     means = mean_activations(gpt2, {each.writes for each in dictionaries}, batches)
-    *_, reports = evaluate(gpt2, dictionaries, batches, means, rerun=RERUN)
+    *_, reports = evaluate(gpt2, dictionaries, batches, means, rerun=rerun)
     return reports
 
 
@@ -48,9 +51,8 @@ def card(reports: Sequence[Report], notes: dict[str, Any]) -> str:
             f"Measured on {reports[0].tokens:,} tokens that are drawn apart from those of training; the model's own "
             f"cross-entropy there is {reports[0].clean_ce:.4f} nats.  L0 is the mean number of active latents, FVU the "
             "fraction of variance unexplained.  Recovered: of what zero ablation of the place costs, the share that is "
-            "given back when the model runs on what the dictionary puts out at every token, with nothing added, on the "
-            f"first {RERUN * TOGETHER * LENGTH:,} tokens.  Dead: "
-            "active on none of these tokens; dense: on more than 10 % of them.",
+            "given back when the model runs on what the dictionary puts out at every token, with nothing added.  "
+            "Dead: active on none of these tokens; dense: on more than 10 % of them.",
             f"{notes['trained']}  Train them again: `{COMMAND}`; the same table: `python -m sae.demo evaluate`.",
         )
     )

@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from model.components import Component, Kind, Node
+from model.components import DICTIONARY, Component, Kind, Node
+from model.dictionaries import place_of
+from model.latent_frames import line_read, positions_read
 from model.targets import Via
 from model.upstream.branches import quoted
 from tdb_tui import lines
@@ -93,10 +95,12 @@ def impossible(edge: Edge, n_layer: int) -> str:
     """Why nothing can flow along an edge, empty where it can: heads read at their query, keys and values at keys."""
     tail, head = edge.tail, edge.head
     if head.component.kind not in READERS:
-        return f"{head} reads nothing: heads, attentions, MLPs, neurons and U do"
+        return f"{head} reads nothing: heads, attentions, MLPs, neurons, latents and U do"
     if tail.component.kind in (Kind.UNEMBED, Kind.FINAL_BIAS):
         return f"{tail} comes after everything that reads: an edge starts at an earlier node"
-    if lines.line_of(tail.component, n_layer) >= lines.line_of(head.component, n_layer):
+    if is_of_one_dictionary(tail.component, head.component):
+        return f"{tail} and {head} are of one SAE: none of its parts reads another"
+    if lines.line_of(tail.component, n_layer) >= _reading_line(head.component, n_layer):
         return f"{tail} does not come before {head}: an edge goes down the pass"
     if edge.via is not None and head.component.kind is not Kind.HEAD:
         return f"{head.component} has one input: only heads have q, k and v"
@@ -108,8 +112,19 @@ def impossible(edge: Edge, n_layer: int) -> str:
     return ""
 
 
+def is_of_one_dictionary(part: Component, other: Component) -> bool:
+    return all(each.kind in DICTIONARY for each in (part, other)) and place_of(part) == place_of(other)
+
+
+def _reading_line(part: Component, n_layer: int) -> int:
+    """The line on which a part reads: what is of a place of the stream has read all before that place."""
+    return line_read(part) if part.kind in DICTIONARY else lines.line_of(part, n_layer)
+
+
 def reads(node: Node, via: Via | None) -> Sequence[int]:
     """The tokens at which a node reads the residual stream through an input, or through any: in order."""
+    if node.component.kind in DICTIONARY:
+        return positions_read(node)
     if node.component.kind not in ATTENDING or via is Via.Q:
         return (node.pos,)
     if node.key is None:

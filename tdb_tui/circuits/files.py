@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from model.addresses import AddressError, parse_component, split_node
-from model.components import Kind, Node
+from model.components import DICTIONARY, Kind, Node
 from model.targets import Via
 from tdb_tui.circuits.drafts import MOST, Circuit, Edge, as_dict, impossible
 from tdb_tui.errors import CommandError
@@ -82,8 +82,8 @@ def read_node(session: Session, text: object, length: int, lenient: bool) -> Nod
         if not lenient:
             raise
         return None
-    if component.kind in (Kind.LATENT, Kind.ERROR):
-        raise ValueError(f"{text} belongs to an SAE that is not loaded")
+    if component.kind in DICTIONARY and not component.site:
+        raise ValueError(f"{text} does not say of which SAE it is, as Fm3.17 does")
     if pos is None:
         raise ValueError(f"{text} has no token")
     node = Node(component, int(pos), None if key is None else int(key))

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from model.components import Kind, Node
+from model.components import DICTIONARY, Component, Kind, Node
+from model.dictionaries import place_of
 from tdb_tui.circuits.drafts import Circuit, Edge, as_dict, as_dot
 from tdb_tui.formats import metric_text, node_label, plain, signed
 from tdb_tui.replies import Reply, columns
@@ -101,6 +102,14 @@ def _drawn(snapshot: Snapshot, node: Node, here: bool) -> str:
     return label(snapshot, node, here)
 
 
+def _is_loaded(snapshot: Snapshot, part: Component) -> bool:
+    """Whether a part is the model's own, or of an SAE that is there."""
+    if part.kind not in DICTIONARY:
+        return True
+    found = snapshot.now.trace.dictionaries.get(place_of(part))
+    return found is not None and (part.index or 0) < found.n_latent
+
+
 def _row(snapshot: Snapshot, node: Node, here: bool) -> dict[str, Any]:
     part = node.component
     row: dict[str, Any] = {
@@ -114,7 +123,7 @@ def _row(snapshot: Snapshot, node: Node, here: bool) -> dict[str, Any]:
         "total": None,
         "act": None,
     }
-    if here and part.kind not in MUTE:
+    if here and part.kind not in MUTE and _is_loaded(snapshot, part):
         found = measures(snapshot.now, node)
         row |= {"direct": found.direct, "total": found.total, "act": found.act}
     return row

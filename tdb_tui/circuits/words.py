@@ -9,7 +9,7 @@ from model.targets import Via
 from tdb_tui.circuits.drafts import MOST, Edge
 from tdb_tui.circuits.files import NAME
 from tdb_tui.errors import CommandError
-from tdb_tui.language.arguments import NodeWord, node_word, one_node, refuse_latents, refuse_places
+from tdb_tui.language.arguments import NodeWord, node_word, one_node, refuse_places
 from tdb_tui.language.parsing import Call, Word
 from tdb_tui.session import Snapshot
 
@@ -41,7 +41,6 @@ def nodes_of(snapshot: Snapshot, words: Sequence[Word], act: str) -> tuple[Node,
 def _nodes(snapshot: Snapshot, word: Word) -> list[Node]:
     found = node_word(snapshot, word)
     for part in found.components:
-        refuse_latents(part, word)
         refuse_places(part, word)
     positions = _positions(snapshot, found)
     count = len(found.components) * len(positions)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 
+from model.components import DICTIONARY
 from model.edits.interventions import Mode
 from tdb_tui.circuits.drafts import Circuit
 from tdb_tui.circuits.evaluating import Kept, ablates_mlps, evaluate, prune
@@ -33,6 +34,8 @@ def evaluated(session: Session, call: Call, circuit: Circuit) -> Reply:
             f"{100 * found.faithfulness:.0f} % of the way from none of them ({signed(found.none)}) to all"
         )
     what = "heads and MLPs" if ablates_mlps(circuit) else "heads; MLPs stay, for it has none"
+    if any(node.component.kind in DICTIONARY for node in circuit.nodes):
+        what += ", and what its SAEs have beside its latents at their tokens"
     said.append(f"ablated are the other {what}; embeddings and biases stay")
     return Reply(tuple(said), _result(circuit, found, mode), script="")
 

@@ -30,8 +30,8 @@ def upstream(session: Session, call: Call) -> Reply:
     Each node's effect is on the root, along the branch down to it; a head is opened through the input that moves
     it most.  Kept are the N strongest of each node, down to DEPTH steps, if they move the root by EFFECT or more;
     `+` is one that could be opened further: `fold` does.  With a NODE it is traced first, as `trace NODE` does, and
-    the tree is that of its frame.  `--neurons` shows neurons in place of MLPs,
-    `--out FILE.dot` is for graphviz to draw.
+    the tree is that of its frame.  `--neurons` shows neurons in place of MLPs; where `latents` has swapped latents in,
+    they and what they leave over are its nodes.  `--out FILE.dot` is for graphviz to draw.
     """
     state = session.state
     if call.args:

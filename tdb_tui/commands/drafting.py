@@ -44,7 +44,8 @@ def circuit(session: Session, call: Call) -> Reply:
     keep [NAME]    keep the trail: each frame a node, with an edge to what it was traced for
     show           its nodes with their effects, and its edges; --out FILE.dot draws it, FILE.json tells it to others
     eval           the metric with every other head ablated (every other MLP too, where it has one), and without the
-                   circuit's own; --ablate zero or mean, else as `set ablation` says
+                   circuit's own; --ablate zero or mean, else as `set ablation` says.  A latent keeps what its SAE
+                   takes apart, but of it no other latent and no error at its token
     prune CHANGE   take out, the weakest first, each node without which it keeps the same to within CHANGE
     save FILE      keep it in a file of its own, which load FILE takes up; a saved session holds every circuit too
 

@@ -1,6 +1,6 @@
 """The ranked components: which rows of the node table are shown, in which order, and their books."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -164,7 +164,12 @@ def places_of(asked: Asked, view: RankView) -> tuple[Where, ...]:
     """The dictionaries that are on a view's books: those in the places of its rows, all where latents are ranked."""
     if {"latent", "error"} & set(view.kinds):
         return asked.in_use(tuple(DICTIONARY_SITES))
-    return asked.in_use([letter for side in sorted(view.latents) for letter in SIDES[side][0]])
+    return asked.in_use(letters_of(view.latents))
+
+
+def letters_of(sides: Collection[str]) -> list[str]:
+    """The letters of the dictionaries that are swapped in."""
+    return [letter for side in sorted(sides) for letter in SIDES[side][0]]
 
 
 def _rows(asked: Asked, view: RankView, places: tuple[Where, ...], positions: list[int] | None) -> NodeTable:

@@ -10,6 +10,7 @@ from model.upstream.branches import Branch
 from model.upstream.tree import Path, Pruning
 from tdb_tui.session import Snapshot
 from tdb_tui.state import State
+from tdb_tui.tables.ranking import letters_of
 
 CLOSED, OPENED, LEAF = "+", "-", " "
 ROOT = "0"
@@ -41,7 +42,8 @@ def pruning(state: State) -> Pruning:
     """What the state's tree shows of the selected frame."""
     shown = state.tree
     turned = frozenset(path for trail, path in shown.turned if trail == state.trail)
-    return Pruning(shown.depth, shown.top, shown.threshold, shown.neurons, turned)
+    letters = frozenset(letters_of(state.rank.latents))
+    return Pruning(shown.depth, shown.top, shown.threshold, shown.neurons, letters, turned)
 
 
 def tree_of(snapshot: Snapshot, also: Hook | None = None) -> Branch:

@@ -224,6 +224,24 @@ def test_G_ablating_everything_of_a_dictionary_removes_what_it_takes_apart(tiny:
     torch.testing.assert_close(trace[at], torch.zeros_like(trace[at]), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("letter", FEW)
+@pytest.mark.parametrize("mode", [Mode.ZERO, Mode.SCALE])
+def test_ablating_every_latent_but_some_is_ablating_the_others_one_by_one(
+    tiny: GPT2, letter: str, mode: Mode
+) -> None:
+    given = Sources(dictionaries=loaded(letter))
+    at, every = PLACES[letter], Component(Kind.LATENT, 1, None, letter)
+    kept = tuple(active(record(tiny, TOKENS, (), given), at, [END]).index.tolist()[:3])
+    together = Ablate(every, Span(4, END), mode=mode, amount=0.5, but=kept)
+    others = [replace(every, index=index) for index in range(64) if index not in kept]
+    one_by_one = [Ablate(part, Span(4, END), mode=mode, amount=0.5) for part in others]
+    whole, parts = (record(tiny, TOKENS, changes, given) for changes in ([together], one_by_one))
+    torch.testing.assert_close(whole[at], parts[at], rtol=1e-10, atol=1e-12)
+    for index in range(64):
+        part = replace(every, index=index)
+        assert latent_value(whole, part, END) == pytest.approx(latent_value(parts, part, END), abs=1e-12)
+
+
 @pytest.mark.parametrize("letter", PLACES)
 def test_ablating_the_error_puts_the_reconstruction_in_the_place(tiny: GPT2, letter: str) -> None:
     at = PLACES[letter]
