@@ -279,6 +279,8 @@ class TdbApp(App[int], inherit_bindings=False):
             self.action_repeat()
         elif line.startswith("/"):
             self.main.look_for(line[1:])
+        elif line.startswith("&"):
+            self.main.keep_rows(line[1:])
         else:
             self.submit(line, typed=True)
 
@@ -367,7 +369,7 @@ class TdbApp(App[int], inherit_bindings=False):
     def action_escape(self) -> None:
         if self.worker.running is not None and self.worker.running.line is not None:
             self.action_cancel()
-        elif not self.main.close():
+        elif not self.main.close() and not self.main.unfilter():
             self.main.show_hints()
             if self.main.look is not None and self.main.look.marks:
                 self.submit("mark --clear")

@@ -31,6 +31,7 @@ CHARACTERS = {
         "left_curly_bracket": "{",
         "right_curly_bracket": "}",
     },
+    "ampersand": "&",
     **{"left_parenthesis": "(", "right_parenthesis": ")", "semicolon": ";", "slash": "/", "full_stop": "."},
     **{
         "comma": ",",

@@ -274,6 +274,14 @@ KEYS: tuple[Key, ...] = (
     Key("page-down", ("pagedown",), "PgDn", "a page down", does="page_down", group=MOVE),
     Key("page-up", ("pageup",), "PgUp", "a page up", does="page_up", group=MOVE),
     Key("find", ("slash",), "/", "find in the pane", does="find", hint="find", group=MOVE),
+    Key(
+        "filter",
+        ("ampersand",),
+        "&",
+        "show only the pane's rows with certain words; Esc shows all",
+        does="filter",
+        group=MOVE,
+    ),
     Key("find-next", ("full_stop",), ".", "find the next", does="find_next", group=MOVE),
     Key("find-before", ("comma",), ",", "find the one before", does="find_before", group=MOVE),
     *(

@@ -247,7 +247,7 @@ BAD = (
     ("lens 5 6", "bad-argument", 7, "unexpected '6': lens @END A3"),
     ("patch L1H3@END from B@3<2", "bad-argument", 6,
      "a whole row cannot take one pair's value: write patch L1H3@13<2 from B@3<2"),
-    ("set colour red", "bad-setting", 4, "unknown setting 'colour': ablation, metric, ln, measure, means, sae, pos"),
+    ("set colour red", "bad-setting", 4, "unknown setting 'colour': ablation, metric, ln, measure, means, sae, seed, pos"),
     ("set ablation maen", "bad-setting", 13, "ablation cannot be 'maen': did you mean 'mean'?"),
     ("set metric", "missing-argument", None, None),
     ("set metric kll", "bad-setting", 11, "metric cannot be 'kll': did you mean 'kl'?"),

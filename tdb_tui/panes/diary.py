@@ -65,6 +65,7 @@ def posture(screen: Moves) -> dict[str, Any]:
         "active": screen.active,
         "reading": screen.log_pane.reading,
         "cursors": {name: at for name, at in cursors.items() if any(at)},
+        "filters": {pane.id: pane.words for pane in screen.query(Pane) if pane.words},
     }
 
 
@@ -75,8 +76,10 @@ def take_up(screen: Moves, saved: Mapping[str, Any]) -> None:
     screen.wish(**{name: wish for name, wish in dict(saved.get("wishes", {})).items() if name in known})
     if saved.get("active") in ORDER:
         screen.activate(saved["active"])
-    cursors = saved.get("cursors", {})
+    cursors, words = saved.get("cursors", {}), saved.get("filters", {})
     for pane in screen.query(Pane):
+        if pane.filters and isinstance(words.get(pane.id), str):
+            pane.keep(words[pane.id])
         if pane.id in cursors:
             _put(pane, [int(at) for at in cursors[pane.id]])
 

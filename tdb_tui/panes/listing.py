@@ -15,6 +15,7 @@ NARROW, TOP = 35, 43
 
 class Listing(Pane):
     number = 1
+    filters = True
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -35,6 +36,9 @@ class Listing(Pane):
 
     def count(self) -> int:
         return len(self.view.rows)
+
+    def shows(self) -> object:
+        return self.view, self.size.width
 
     def title(self) -> str:
         return "code"

@@ -113,6 +113,9 @@ class Log(Pane):
         text, style = self._lines[at]
         return ((text, style),)
 
+    def move(self, by: int) -> None:
+        self.show_from(self.top + by)
+
     def move_to(self, at: int) -> None:
         """Scrolls: here the first line in sight is what moves."""
         self.show_from(at)

@@ -7,7 +7,6 @@ from textual.events import MouseScrollDown, MouseScrollUp
 from tdb_tui.panes.arrangement import views
 from tdb_tui.panes.attention import Attention
 from tdb_tui.panes.desk import Desk
-from tdb_tui.panes.log import Log
 from tdb_tui.panes.pane import Pane
 from tdb_tui.panes.rows import Rows
 from tdb_tui.panes.selection import NODES, Selection, Unavailable
@@ -97,8 +96,11 @@ class Moves(Desk, inherit_bindings=False):
         if name in BY_TOKEN:
             self._move_token(by)
             return
-        start = pane.top if name == "log" else pane.cursor
-        pane.move_to(start + by)
+        pane.move(by)
+        self._moved(name)
+
+    def _moved(self, name: str) -> None:
+        """A pane's cursor is on another row."""
         if name in NODES:
             self._pointed = name
         if name == "rank":
@@ -230,8 +232,30 @@ class Moves(Desk, inherit_bindings=False):
         at = pane.find(words, start + step, step)
         if at is None:
             self.owner.complain(f"no row of pane {pane.number} has {words!r}")
+        elif name in BY_TOKEN:
+            self._move_token(at - start)
         else:
-            self._move(at - start)
+            pane.move_to(at)
+            self._moved(name)
+
+    def keep_rows(self, words: str) -> None:
+        """Show the rows of the active pane that have these words, all of them for none."""
+        pane = self.pane(self.active)
+        if not pane.filters:
+            self.owner.complain(
+                f"pane {pane.number} is not a list: & goes with panes 0, 1, 2, 5, 6, 7, 9, E, I"
+            )
+            return
+        pane.keep(words)
+        self._moved(self.active)
+
+    def unfilter(self) -> bool:
+        """Show all rows of the active pane again; whether some were not shown."""
+        pane = self.pane(self.active)
+        if not pane.words:
+            return False
+        self.keep_rows("")
+        return True
 
     # The mouse, where there is one.
 
@@ -244,4 +268,4 @@ class Moves(Desk, inherit_bindings=False):
     def _scroll(self, x: float, y: float, by: int) -> None:
         widget, _ = self.get_widget_at(int(x), int(y))
         if isinstance(widget, Pane) and not isinstance(widget, (Attention, Strips, Trajectory)):
-            widget.move_to((widget.top if isinstance(widget, Log) else widget.cursor) + by)
+            widget.move(by)

@@ -13,6 +13,7 @@ class Page(Pane):
     """Blue is activation, stronger the larger; of a head blue is where it reads, orange what it reads there."""
 
     number = "E"
+    filters = True
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -28,6 +29,9 @@ class Page(Pane):
 
     def count(self) -> int:
         return len(self.view.rows)
+
+    def shows(self) -> object:
+        return self.view
 
     def title(self) -> str:
         return self.view.title

@@ -5,6 +5,8 @@ compares, and marks no more than the part of a row that differs.
 """
 
 import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -14,7 +16,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tdb_tui.glyphs import AXIS, CIRCUIT, JOINT_ABOVE, JOINT_BELOW, MARKED, RULE
-from tdb_tui.palette import MARK, PLAIN, RULE_ACTIVE, RULE_TITLE
+from tdb_tui.palette import DIM, MARK, PLAIN, RULE_ACTIVE, RULE_TITLE
 from tdb_tui.palette import RULE as RULE_STYLE
 from tdb_tui.panes.drawing import Drawing
 from tdb_tui.panes.paint import Spans, changed_width, fit, strip
@@ -78,6 +80,8 @@ class Pane(Painted):
 
     number: int | str = ""
     "The key that goes to it."
+    filters = False
+    "Whether it can show those of its rows alone that have certain words."
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -89,6 +93,11 @@ class Pane(Painted):
         "Nodes picked out by hand, as a command calls them."
         self.cursor = 0
         self.top = 0
+        "The first row in sight, counted among those that are shown."
+        self.words = ""
+        "Only rows that have these are shown."
+        self._kept: tuple[object, Sequence[int]] | None = None
+        "Rows with the words, and what they are of."
 
     # What each pane says for itself.
 
@@ -140,15 +149,46 @@ class Pane(Painted):
             return self._rule()
         if y <= self.header_rows:
             return self.header()
-        at = self.top + y - 1 - self.header_rows
-        return self.row(at, at == self.cursor) if at < self.count() else self.below(at)
+        rows, at = self.kept(), self.top + y - 1 - self.header_rows
+        if at < len(rows):
+            return self.row(rows[at], rows[at] == self.cursor)
+        if self.words and not rows:
+            return ((f" no row has {self.words!r}: Esc shows all", DIM),) if at == 0 else ()
+        return self.below(at - len(rows) + self.count())
 
     def below(self, at: int) -> Spans:
         """Rows past the last."""
         return ()
 
+    def kept(self) -> Sequence[int]:
+        """The rows that are shown: all, or those that have the words."""
+        if not self.words:
+            return range(self.count())
+        of = (self.words, self.shows())
+        if self._kept is None or self._kept[0] != of:
+            found = [at for at in range(self.count()) if has_words(self.text(at), self.words)]
+            self._kept = of, found
+        return self._kept[1]
+
+    def shows(self) -> object:
+        """What the rows are of: another value where they are other rows."""
+        return None
+
+    def keep(self, words: str) -> int:
+        """Show rows with these words alone, all for none; how many there are."""
+        self.words, self.top = words, 0
+        self.keep_in_sight()
+        self.update()
+        return len(self.kept())
+
+    def extent(self, start: int = 0, of: int | None = None) -> str:
+        """`1-12/182`: which rows are in sight, `start` being on pages before, `of` there in all or with the words."""
+        count = len(self.kept())
+        last, every = min(self.top + self.rows_shown, count), of if of and not self.words else count
+        return f"{start + self.top + 1 if count else 0}-{start + last}/{every:,}"
+
     def _rule(self) -> Spans:
-        name = f"{self.number} {self.title()}"
+        name = f"{self.number} {self.title()}{f' &{self.words}' if self.words else ''}"
         spans: list[tuple[str, Style]] = [
             (RULE, RULE_STYLE),
             (name, RULE_ACTIVE if self.active else RULE_TITLE),
@@ -167,6 +207,17 @@ class Pane(Painted):
     def _line(self, start: int, width: int) -> str:
         return "".join(JOINT_ABOVE if at in self.joints else RULE for at in range(start, start + width))
 
+    def move(self, by: int) -> None:
+        """Put the cursor on another of the rows that are shown."""
+        rows = self.kept()
+        if rows:
+            self.move_to(rows[max(0, min(self._place() + by, len(rows) - 1))])
+
+    def _place(self) -> int:
+        """Of the cursor among the rows that are shown; of the nearest one where its own is not."""
+        rows = self.kept()
+        return max(0, min(bisect_left(rows, self.cursor), len(rows) - 1))
+
     def move_to(self, at: int) -> None:
         """Put the cursor on a row and keep it in sight."""
         self.cursor = max(0, min(at, self.count() - 1))
@@ -174,26 +225,33 @@ class Pane(Painted):
         self.update()
 
     def keep_in_sight(self) -> None:
-        shown = self.rows_shown
+        rows, place, shown = self.kept(), self._place(), self.rows_shown
+        if self.words and rows:
+            self.cursor = rows[place]
         if not shown:
             return
         margin = min(CONTEXT, (shown - 1) // 2)
-        self.top = max(min(self.top, self.cursor - margin), self.cursor + margin - shown + 1)
-        self.top = max(0, min(self.top, self.count() - shown))
+        self.top = max(min(self.top, place - margin), place + margin - shown + 1)
+        self.top = max(0, min(self.top, len(rows) - shown))
 
     def on_resize(self) -> None:
         self.keep_in_sight()
         super().on_resize()
 
     def find(self, words: str, start: int, step: int) -> int | None:
-        """The next row, going round, that has `words` in it; capitals count only where some are typed."""
-        count, fold = self.count(), words.islower()
-        for n in range(count):
-            at = (start + step * n) % count
-            text = self.text(at)
-            if words in (text.lower() if fold else text):
+        """The next row shown from `start` on, going round, that has `words` in it."""
+        rows = self.kept()
+        first = bisect_left(rows, start) if step > 0 else bisect_right(rows, start) - 1
+        for n in range(len(rows)):
+            at = rows[(first + step * n) % len(rows)]
+            if has_words(self.text(at), words):
                 return at
         return None
+
+
+def has_words(text: str, words: str) -> bool:
+    """Whether the words are in a text; capitals count only where some are typed."""
+    return words in (text.lower() if words.islower() else text)
 
 
 class Divider(Painted):

@@ -19,6 +19,7 @@ WIDE = 54
 
 class Ranked(Pane):
     number = 2
+    filters = True
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -64,10 +65,8 @@ class Ranked(Pane):
         return ("total", view.table.total) if view.by == "measured" else ("measured", view.measured)
 
     def heads(self) -> tuple[tuple[str, int], ...]:
-        count = self.count()
-        start, of = (0, 0) if self.view is None else (self.view.start, self.view.of or count)
-        last = min(self.top + self.rows_shown, count)
-        return ((f"{start + self.top + 1 if count else 0}-{start + last}/{of:,}", self.size.width - 2),)
+        start, of = (0, None) if self.view is None else (self.view.start, self.view.of)
+        return ((self.extent(start, of or None), self.size.width - 2),)
 
     def head(self) -> Component | None:
         """The selected head, None where the row is something else."""
@@ -94,6 +93,16 @@ class Ranked(Pane):
             (right("" if other != other else number(other), measured), PLAIN),
             (f" {left(read, reads)}" if reads else "", DIM),
         )
+
+    def shows(self) -> object:
+        return self.view
+
+    def text(self, at: int) -> str:
+        """The node and the token that it reads, without what is slow to write: there may be many thousand rows."""
+        view = self.view
+        assert view is not None  # count is 0 without one
+        key = int(view.reads[int(view.order[at])])
+        return view.node(at) if key < 0 else f"{view.node(at)} {READS}{view.keys[key].strip()}"
 
     def cells(self, at: int) -> tuple[str, ...]:
         """Rank, node, the measure ranked by, the direct effect, the other measure; empty where one is not known."""

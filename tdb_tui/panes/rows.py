@@ -8,6 +8,8 @@ from tdb_tui.views.data import RowsView
 
 
 class Rows(Pane):
+    filters = True
+
     def __init__(self, name: str, number: int | str, title: str) -> None:
         super().__init__(name)
         self.number = number
@@ -22,15 +24,15 @@ class Rows(Pane):
     def count(self) -> int:
         return len(self.view.rows)
 
+    def shows(self) -> object:
+        return self.view
+
     def title(self) -> str:
         return self.view.title
 
     def heads(self) -> tuple[tuple[str, int], ...]:
         """Which rows are in sight, where not all are."""
-        count, shown = self.count(), self.rows_shown
-        if count <= shown:
-            return ()
-        return ((f"{self.top + 1}-{min(self.top + shown, count)}/{count}", self.size.width - 2),)
+        return ((self.extent(), self.size.width - 2),) if self.words or self.count() > self.rows_shown else ()
 
     def row(self, at: int, selected: bool) -> Spans:
         pointed = selected and self.active

@@ -108,8 +108,9 @@ class MainScreen(Moves, inherit_bindings=False):
     def action_copy_table(self) -> None:
         """The rows of the active pane, their columns parted by tabs."""
         pane = self.pane("log" if self.log_pane.reading else self.active)
-        rows = ["\t".join(pane.cells(at)) for at in range(min(pane.count(), MOST_ROWS))]
-        more = f", the first of {pane.count():,}" if pane.count() > len(rows) else ""
+        kept = pane.kept()
+        rows = ["\t".join(pane.cells(at)) for at in kept[:MOST_ROWS]]
+        more = f", the first of {len(kept):,}" if len(kept) > len(rows) else ""
         self.owner.copy("\n".join(rows) + "\n", f"{len(rows)} rows of pane {pane.number}{more}")
 
     def action_redraw(self) -> None:
@@ -117,6 +118,9 @@ class MainScreen(Moves, inherit_bindings=False):
 
     def action_find(self) -> None:
         self.open_line("/")
+
+    def action_filter(self) -> None:
+        self.open_line("&")
 
     def on_mouse_down(self, event: MouseDown) -> None:
         widget, region = self.get_widget_at(int(event.screen_x), int(event.screen_y))
@@ -127,4 +131,7 @@ class MainScreen(Moves, inherit_bindings=False):
             self.activate(widget.id)
             row = widget.top + int(event.screen_y) - region.y - 1 - widget.header_rows
             if not isinstance(widget, (Attention, Strips, Log)) and row >= widget.top:
-                self._move(row - widget.cursor)
+                rows = widget.kept()
+                if row < len(rows):
+                    widget.move_to(rows[row])
+                    self._moved(widget.id)

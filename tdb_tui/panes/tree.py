@@ -16,6 +16,7 @@ NUMBER = 7
 
 class Tree(Pane):
     number = 0
+    filters = True
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -40,6 +41,9 @@ class Tree(Pane):
     def count(self) -> int:
         return 0 if self.view is None else len(self.view.rows)
 
+    def shows(self) -> object:
+        return self.view
+
     def title(self) -> str:
         if self.view is None:
             return "upstream"
@@ -47,10 +51,7 @@ class Tree(Pane):
         return f"upstream{of} {self.view.value:+.2f}"
 
     def heads(self) -> tuple[tuple[str, int], ...]:
-        count, shown = self.count(), self.rows_shown
-        if count <= shown:
-            return ()
-        return ((f"{self.top + 1}-{min(self.top + shown, count)}/{count}", self.size.width - 2),)
+        return ((self.extent(), self.size.width - 2),) if self.words or self.count() > self.rows_shown else ()
 
     def row(self, at: int, selected: bool) -> Spans:
         view = self.view
