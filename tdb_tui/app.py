@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.app import App
 from textual.binding import BindingType
 from textual.events import Event, Key, Paste
-from textual.theme import BUILTIN_THEMES
+from textual.theme import BUILTIN_THEMES, Theme
 
 from model.components import Component
 from model.tokenizer import printable
@@ -27,19 +27,34 @@ from tdb_tui.panes.drawing import FULL, NONE, SIXTEEN, Drawing
 from tdb_tui.panes.menu import Item, Menu, command_items, key_items, pane_items
 from tdb_tui.panes.pane import Painted
 from tdb_tui.panes.screen import MainScreen
+from tdb_tui.panes.terminal import Manners, Terminal
 from tdb_tui.panes.title import BETWEEN
+from tdb_tui.theming import Colours
 from tdb_tui.worker import Job, Worker
 
 if TYPE_CHECKING:
     from tdb_tui.commands import Done
     from tdb_tui.session import Session
     from tdb_tui.turns import Turn
+    from tdb_tui.views.data import Look
 
 NOT_LOADED = 3
 TERMINAL_THEME = "ansi-dark"
 "The terminal's own colours: nothing is sent for what has none."
+OWN_THEME = "own"
 
 PROGRESS_SECONDS = 0.3
+
+
+def chosen_theme(name: str | None, behind: Mapping[str, str]) -> Theme:
+    """The theme of that name, with other colours where some are given; the terminal's own where nothing is asked."""
+    if os.environ.get("NO_COLOR"):
+        return BUILTIN_THEMES[TERMINAL_THEME]
+    if not behind:
+        return BUILTIN_THEMES[name or TERMINAL_THEME]
+    # The terminal's own colours cannot be told from each other, so that a theme with colours is what is changed.
+    base = BUILTIN_THEMES["textual-dark" if name is None or name.startswith("ansi-") else name]
+    return replace(base, name=OWN_THEME, **dict(behind))  # pyright: ignore[reportArgumentType]
 
 
 def unknown_theme(name: str | None) -> str:
@@ -68,18 +83,24 @@ class TdbApp(App[int], inherit_bindings=False):
         keymap: Keymap | None = None,
         theme: str | None = None,
         columns: int = 3,
+        colours: Colours | None = None,
+        manners: Manners | None = None,
     ) -> None:
         """`start` loads the model and runs the prompt; it is called on the engine thread, after the first frame.
 
         `name` says what is being loaded; `commands` are carried out first; `history` are lines typed earlier, and
         `typed` is called with each that is typed.
         """
+        colours = colours or Colours()
+        look = chosen_theme(theme, colours.behind)
         # Before the library's own __init__, which makes its colour filters from it.
-        name_of = theme if theme is not None and not os.environ.get("NO_COLOR") else TERMINAL_THEME
-        super().__init__(ansi_color=name_of.startswith("ansi-"))
-        self.theme = name_of
+        super().__init__(ansi_color=look.name.startswith("ansi-"))
+        if look.name == OWN_THEME:
+            self.register_theme(look)
+        self.theme = look.name
         self.animation_level = "none"
-        Painted.drawing = Drawing(ascii_only, self._colors(), self.current_theme.dark)
+        Painted.drawing = Drawing(ascii_only, self._colors(), self.current_theme.dark, colours.drawn)
+        self.terminal = Terminal(self, manners or Manners())
         self._commands, self._typed = tuple(commands), typed
         opening, shown = f"loading {printable(name)} …", printable(prompt)
         self.main = MainScreen(opening, shown, list(history), self, keymap or Keymap())
@@ -142,6 +163,7 @@ class TdbApp(App[int], inherit_bindings=False):
         seen = Seen(self._head, self.main.seen(), self.main.pointed(), self.main.selected())
         done = await self.worker.carry_out(job, seen)
         self._clock.pause()
+        self.terminal.finished(self.worker.took)
         self._answer(job, done)
         if self.main.in_view("inspect") and done.look is not None and self.main.selected() != seen.node:
             self.wanted()  # the cursor has gone with what it follows
@@ -172,6 +194,7 @@ class TdbApp(App[int], inherit_bindings=False):
             ):
                 self._head = None
             self.main.show(turn.look)
+            self._follow(turn.look)
             if self.diary.take_up():
                 self.looked(self.main.ranked.head())
         if turn.done:
@@ -180,6 +203,17 @@ class TdbApp(App[int], inherit_bindings=False):
         if self.worker.jobs.empty():
             self.main.log_pane.update()
         self.diary.write_down(self._head is not None)
+
+    def _follow(self, look: "Look") -> None:
+        """What the session's settings say of the screen, and the window's title."""
+        assert self.session is not None  # something is shown
+        settings = self.session.state.settings
+        self.terminal.follow(settings, self.main)
+        self.terminal.name(f"tdb: {look.title.model} {look.title.value}")
+        keeps = settings.get("mode") == "line"
+        if keeps != self.main.line_keeps:
+            self.main.line_keeps = keeps
+            (self.main.open_line if keeps else self.main.leave_line)()
 
     def _after(self, job: Job, last: "Done", first: int) -> None:
         """What an answer does beyond being written: leave, show its pane, lay a long one open, mend the line."""
@@ -274,7 +308,7 @@ class TdbApp(App[int], inherit_bindings=False):
             self._remember(line)
         if self._collected(line):
             return
-        self.main.leave_line()
+        self._line_done()
         if not line:
             self.action_repeat()
         elif line.startswith("/"):
@@ -283,6 +317,10 @@ class TdbApp(App[int], inherit_bindings=False):
             self.main.keep_rows(line[1:])
         else:
             self.submit(line, typed=True)
+
+    def _line_done(self) -> None:
+        if not self.main.line_keeps:
+            self.main.leave_line()
 
     def _remember(self, line: str) -> None:
         """Keep a line for later sessions, as long as that can be done."""
@@ -301,7 +339,7 @@ class TdbApp(App[int], inherit_bindings=False):
             self._block = begun
         elif block.ends(line):
             self._end_block()
-            self.main.leave_line()
+            self._line_done()
             self.submit(block.text, typed=True)
             return True
         self.main.prompt.show("(com) ")
@@ -422,4 +460,5 @@ class TdbApp(App[int], inherit_bindings=False):
         self._close_messages_no_wait()
 
     async def on_unmount(self) -> None:
+        self.terminal.leave()
         self.worker.close()

@@ -97,6 +97,7 @@ class Options:
     ascii: Annotated[bool, Option("--ascii", help="Draw with ASCII characters only.")] = False
     color: Annotated[str, Option(help="auto, truecolor, 256, 16 or none.")] = "auto"
     mouse: Annotated[bool | None, Option(help="Use the mouse; by default not over SSH.")] = None
+    bell: Annotated[bool, Option(help="Ring when work that took longer than 5 s is done.")] = True
     theme: Annotated[
         str | None,
         Option(help="A theme of the screen: textual-dark, nord, gruvbox, ...; the terminal's own colours."),

@@ -19,7 +19,7 @@ EDITED = Style(bold=True, color="color(177)")
 SELECTED = Style(bold=True)
 CURSOR = Style(bold=True, reverse=True)
 ERROR = Style(bold=True, color="color(203)")
-WARNING = Style(color="color(215)")
+WARNING = Style(color="color(214)")
 ECHO = Style(bold=True)
 
 BLUE = tuple(Style(color=f"color({n})") for n in (24, 32, 39, 117))
@@ -33,7 +33,7 @@ _SIXTEEN = {
     **dict.fromkeys(("color(24)", "color(32)"), "blue"),
     **dict.fromkeys(("color(39)", "color(117)"), "bright_blue"),
     **dict.fromkeys(("color(94)", "color(166)"), "yellow"),
-    **dict.fromkeys(("color(208)", "color(215)", "color(220)"), "bright_yellow"),
+    **dict.fromkeys(("color(208)", "color(214)", "color(215)", "color(220)"), "bright_yellow"),
     **{"color(203)": "bright_red", "color(177)": "bright_magenta"},
 }
 "What stands for each colour where there are sixteen: blue and yellow, bright for the stronger half."
@@ -47,6 +47,12 @@ def in_sixteen(style: Style) -> Style:
     name = _SIXTEEN.get(style.color.name)
     plain = Style(bold=style.bold, dim=style.dim, reverse=style.reverse)
     return plain if name is None else plain + Style(color=name)
+
+
+@lru_cache(maxsize=256)
+def recoloured(style: Style, color: str) -> Style:
+    """A style in another colour."""
+    return style + Style(color=color)
 
 
 def level(weight: float) -> int:

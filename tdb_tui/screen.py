@@ -13,6 +13,7 @@ from tdb_tui.errors import CommandError
 from tdb_tui.files.typed_lines import add_line, history_file, read_lines
 from tdb_tui.keymap import remapped
 from tdb_tui.starting import Start, open_session
+from tdb_tui.theming import colours
 
 if TYPE_CHECKING:
     from tdb_tui.session import Session
@@ -41,16 +42,18 @@ def run_screen(start: Start, commands: Sequence[str]) -> int:
     if color == "none":
         os.environ["NO_COLOR"] = "1"
     from tdb_tui.app import TdbApp, unknown_theme
+    from tdb_tui.panes.terminal import Manners
 
     if complaint := unknown_theme(options.theme):
         print(f"*** {complaint}", file=sys.stderr)
         return 2
     try:
-        keymap = remapped(start.config.keys)
+        keymap, chosen = remapped(start.config.keys), colours(start.config.theme)
     except CommandError as error:
         print(f"*** {start.config.path}: {error}", file=sys.stderr)
         return 2
     sys.setswitchinterval(SWITCH_SECONDS)
+    mouse = "SSH_CONNECTION" not in os.environ if options.mouse is None else options.mouse
     app = TdbApp(
         lambda: _open(start),
         options.prompt or options.prompts or "",
@@ -62,8 +65,10 @@ def run_screen(start: Start, commands: Sequence[str]) -> int:
         theme=options.theme,
         columns=LAYOUTS[options.layout],
         keymap=keymap,
+        colours=chosen,
+        manners=Manners(not _is_console(), options.bell, mouse),
     )
-    code = app.run(mouse="SSH_CONNECTION" not in os.environ if options.mouse is None else options.mouse)
+    code = app.run(mouse=mouse)
     if app.failure is not None:
         session = app.session
         prompt = start.options.prompt or "" if session is None else session.state.inputs.prompt.text
@@ -82,4 +87,9 @@ def _open(start: Start) -> "tuple[Session, list[str]]":
 def _only_ascii() -> bool:
     """Whether the terminal or the locale has no signs but ASCII's."""
     encoding = locale.getpreferredencoding(False).lower().replace("-", "")
-    return encoding != "utf8" or ASCII_TERMINALS.fullmatch(os.environ.get("TERM", "dumb")) is not None
+    return encoding != "utf8" or _is_console()
+
+
+def _is_console() -> bool:
+    """Whether this is a terminal of ASCII alone, without a window around it."""
+    return ASCII_TERMINALS.fullmatch(os.environ.get("TERM", "dumb")) is not None

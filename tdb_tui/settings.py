@@ -41,6 +41,15 @@ SETTINGS: tuple[Setting, ...] = (
         "seed", "0", (), "what is drawn by where no seed is written: resample, noise, generate, bootstraps"
     ),
     Setting("pos", "none", (), "a name for a position: set pos IO=2"),
+    Setting("scale", "auto", (), "how long bars are drawn: auto (to the pane's largest), sqrt, or fixed 2.0"),
+    Setting(
+        "mode",
+        "key",
+        ("key", "line"),
+        "on a screen: whether Enter gives the keys back or the line keeps them",
+    ),
+    Setting("mouse", "auto", ("auto", "on", "off"), "on a screen: auto is off over SSH"),
+    Setting("fps", "60", (), "on a screen: how often a second it is drawn at most; fewer for a slow link"),
 )
 
 

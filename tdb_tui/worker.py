@@ -36,6 +36,8 @@ class Worker:
         self._start = start
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
         self._began = 0.0
+        self.took = 0.0
+        "Seconds of the last job."
         self._leaving = False
         self.session: Session | None = None
         self.jobs: asyncio.Queue[Job] = asyncio.Queue()
@@ -75,7 +77,7 @@ class Worker:
         self.running, self._began = job, time.monotonic()
         args = self.session, self._looker, job.line, seen, lambda: self.jobs.empty() and not self._leaving
         done = await asyncio.get_running_loop().run_in_executor(self._thread, turn, *args)
-        self.running = None
+        self.running, self.took = None, time.monotonic() - self._began
         return done
 
     @property

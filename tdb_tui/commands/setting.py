@@ -8,9 +8,9 @@ from tdb_tui.commands.latents import set_sae
 from tdb_tui.commands.naming import set_variable
 from tdb_tui.commands.table import command
 from tdb_tui.commands.targeting import set_metric
-from tdb_tui.errors import CommandError
+from tdb_tui.errors import CommandError, did_you_mean
 from tdb_tui.formats import signed
-from tdb_tui.language.arguments import at_most, integer, located, position, position_in_b
+from tdb_tui.language.arguments import at_most, integer, located, number, position, position_in_b
 from tdb_tui.language.parsing import Call, Word
 from tdb_tui.language.registry import Repeat
 from tdb_tui.metrics import metric_words
@@ -19,6 +19,9 @@ from tdb_tui.session import Session, fitting, read_prompt
 from tdb_tui.sets.reference_sets import described, means_named
 from tdb_tui.settings import SETTINGS, find, setting, with_setting
 from tdb_tui.state import Means, State
+
+SCALES = ("auto", "sqrt", "fixed")
+MOST_FRAMES = 60
 
 
 @command(
@@ -44,6 +47,8 @@ def set_(session: Session, call: Call) -> Reply:
     set means ioi:100 counterfactuals per template    over examples, of `prompts` (set), a generator or a .jsonl file:
                               those of the prompt's own template, position by position; per role matches tokens by
                               role.  What no prompt has a counterpart of gets the mean over all their tokens
+    set scale fixed 2.0       bars as long as the value is of 2.0, to compare runs; sqrt shows small ones; auto
+    set mode line             the command line keeps the keys after Enter, as pdb's does; Esc or ^G gives them back
     set sae PATH              SAEs: a file, a SAELens or dictionary_learning directory, or one with several of these;
                               set sae mlp_out.3=FILE.pt where a file does not say what it takes apart; set sae none
     set pos IO=2              a name for a position; set pos B.IO=4 for one of prompt B
@@ -59,7 +64,7 @@ def set_(session: Session, call: Call) -> Reply:
     if len(call.args) < 2:
         raise CommandError(f"set {name} to what: {find(first).help}", code="missing-argument")
     value = call.args[1]
-    if name not in ("pos", "metric", "means", "sae"):
+    if name not in ("pos", "metric", "means", "sae", "scale"):
         at_most(call, 2)
     match name:
         case "metric":
@@ -72,6 +77,12 @@ def set_(session: Session, call: Call) -> Reply:
             return set_sae(session, call)
         case "pos":
             return _set_pos(session, call)
+        case "scale":
+            return _set_scale(session, call)
+        case "fps":
+            frames = integer(value, "a number of frames a second", least=1)
+            session.go(with_setting(session.state, name, str(min(frames, MOST_FRAMES))))
+            return note(f"fps is {min(frames, MOST_FRAMES)}")
         case "seed":
             value = replace(value, text=str(integer(value, "a seed")))
             session.go(with_setting(session.state, name, value.text))
@@ -140,6 +151,25 @@ def _set_ln(session: Session, call: Call, value: Word) -> Reply:
     session.change(replace(session.state.inputs, treatment=Treatment(value.text)), call.text)
     held = {"target": "of what the target reads", "all": "all of them", "none": "none of them"}[value.text]
     return note(f"scales held by the total effect: {held}")
+
+
+def _set_scale(session: Session, call: Call) -> Reply:
+    """`auto`, `sqrt`, `fixed 2.0`: what a full bar stands for."""
+    word, *amount = call.args[1:]
+    at_most(call, 3 if word.text == "fixed" else 2)
+    if word.text not in SCALES:
+        guess = did_you_mean(word.text, SCALES) or ": auto, sqrt, fixed 2.0"
+        raise CommandError(f"scale cannot be {word.text!r}{guess}", "bad-setting", col=word.col)
+    if word.text == "fixed" and not amount:
+        raise CommandError("fixed at which value: set scale fixed 2.0", "missing-argument", col=word.col)
+    text = word.text
+    if amount:
+        size = number(amount[0])
+        if size <= 0:
+            raise CommandError(f"{amount[0].text} is no scale: above 0", "bad-number", col=amount[0].col)
+        text = f"fixed {size:g}"
+    session.go(with_setting(session.state, "scale", text))
+    return note(f"scale is {text}")
 
 
 def _set_means(session: Session, call: Call, value: Word) -> Reply:
@@ -211,7 +241,8 @@ def config_rows(session: Session) -> list[tuple[str, str, str]]:
     started = {name: (value, origin) for name, value, origin in session.options}
     rows = [(name, *found) for name, found in started.items() if name not in {each.name for each in SETTINGS}]
     for each in SETTINGS:
-        value = _value(session.state, each.name)
-        given = value == started.get(each.name, ("", ""))[0]
-        rows.append((each.name, value, "file" if given else "default" if value == each.default else "set"))
+        value, (given, origin) = _value(session.state, each.name), started.get(each.name, ("", ""))
+        rows.append(
+            (each.name, value, origin if value == given else "default" if value == each.default else "set")
+        )
     return rows

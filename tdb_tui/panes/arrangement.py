@@ -42,6 +42,10 @@ class Wishes:
     "Whether a command runs for so long that row 1 says how far it has come."
     token_rows: int = 1
     "Rows of text that the prompt needs."
+    other: bool = False
+    "Whether there is a prompt B that could stand in a row below it."
+    heads: int = 12
+    "Of a layer."
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ def arrange(width: int, height: int, wishes: Wishes) -> Arrangement:
     shaded = height >= 20
     most = 1 if height < 28 else 2 if height < 40 else 4
     tokens = min(wishes.token_rows, most) * (2 if shaded else 1)
+    tokens += wishes.other and wishes.token_rows == 1 and width >= MIDDLE and height >= TALL
     status = min(WORKING, width // 2) if wishes.working else 14 if width < MIDDLE else 22
     boxes: dict[str, Box] = {
         "title": (0, 0, width - status, 1),
@@ -126,9 +131,11 @@ def _body(width: int, y: int, height: int, wishes: Wishes, count: int) -> dict[s
         lists = 9 if height >= 22 else 6
         return boxes | {view: (x, y, room, height - lists)} | _lists(x, y + height - lists, room, lists)
     middle, tops = room * 55 // 100, min(height // 3, 11)
+    small = min(-(-wishes.heads // 2) + 1, tops - 4) if height >= 24 else 0
     boxes |= {
         view: (x, y, middle, height - tops),
-        "next": (x, y + height - tops, middle, tops),
+        **({"heads": (x, y + height - tops, middle, small)} if small else {}),
+        "next": (x, y + height - tops + small, middle, tops - small),
         "bar3": (x + middle, y, 1, height),
     }
     x, room = x + middle + 1, room - middle - 1

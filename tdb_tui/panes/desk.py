@@ -17,6 +17,7 @@ from tdb_tui.panes.arrangement import Arrangement, Wishes, arrange
 from tdb_tui.panes.attention import Attention
 from tdb_tui.panes.command_line import CommandLine
 from tdb_tui.panes.command_line import Owner as LineOwner
+from tdb_tui.panes.heads import Heads
 from tdb_tui.panes.heatmap import HeatMap
 from tdb_tui.panes.hints import Hints
 from tdb_tui.panes.listing import Listing
@@ -103,6 +104,7 @@ class Desk(Screen[None], inherit_bindings=False):
         self.title_line, self.status = Title("title", opening), Status("status")
         self.tokens = Tokens("tokens", prompt)
         self.listing, self.ranked, self.attention = Listing("code"), Ranked("rank"), Attention("attn")
+        self.heads = Heads("heads")
         self.upstream, self.sums, self.heat = Tree("tree"), Strips("strips"), HeatMap("heat")
         self.page = Page("page")
         self.edits = Rows("edits", 5, "interventions")
@@ -119,7 +121,7 @@ class Desk(Screen[None], inherit_bindings=False):
     def compose(self) -> ComposeResult:
         yield from (self.title_line, self.status, self.tokens)
         yield from (self.listing, self.ranked, self.attention, self.upstream, self.sums, self.heat, self.page)
-        yield from (self.next_tokens, self.about)
+        yield from (self.heads, self.next_tokens, self.about)
         yield from (self.edits, self.stops, self.displays, self.trajectory, self.log_pane)
         yield from (Divider("bar1"), Divider("bar2"), Divider("bar3"))
         yield from (self.prompt, self.line, self.hints, Small("small"))
@@ -131,7 +133,9 @@ class Desk(Screen[None], inherit_bindings=False):
         return self._flat
 
     def arranged(self, size: Size) -> Arrangement:
-        wishes = replace(self.wishes, token_rows=self.tokens.wanted_rows(size.width))
+        rows, other = self.tokens.wanted(size.width)
+        heads = self.wishes.heads if self.look is None else len(self.look.heads.values)
+        wishes = replace(self.wishes, token_rows=rows, other=other, heads=heads)
         found = arrange(size.width, size.height, wishes)
         self.tokens.shaded = found.shaded
         below = self.trajectory if "trajectory" in found.boxes else self.log_pane
@@ -173,7 +177,7 @@ class Desk(Screen[None], inherit_bindings=False):
     # What is shown.
 
     def show(self, look: Look) -> None:
-        rows = self.tokens.wanted_rows(self.size.width)
+        wanted = self.tokens.wanted(self.size.width)
         first, self.look = self.look is None, look
         for pane in (self.listing, self.ranked, self.upstream):
             pane.marked = frozenset(look.marks)
@@ -182,6 +186,7 @@ class Desk(Screen[None], inherit_bindings=False):
         self.listing.show(look.listing)
         self.ranked.show(look.ranked)
         self.attention.show(look.attention)
+        self.heads.show(look.heads)
         self.upstream.show(look.tree)
         self.sums.show(look.strips)
         self.heat.show(look.heat)
@@ -196,7 +201,7 @@ class Desk(Screen[None], inherit_bindings=False):
         ):
             if view is not None:
                 pane.show(view)
-        if first or rows != self.tokens.wanted_rows(self.size.width):
+        if first or wanted != self.tokens.wanted(self.size.width):
             self.lay_out()
 
     def stream(self, view: RankedView | HeatView | None) -> None:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from tdb_tui.session import Session
 
 
+OF_THE_SIZE = ("token_rows", "other", "heads")
+"Wishes that follow from the prompt and the model."
+
+
 class Diary:
     def __init__(self, screen: MainScreen) -> None:
         self._screen = screen
@@ -61,7 +65,7 @@ def posture(screen: Moves) -> dict[str, Any]:
     """Which panes are in view, which of them has the keys, and where their cursors are."""
     cursors = {pane.id: _cursor(pane) for pane in screen.query(Pane) if pane.id != "log"}
     return {
-        "wishes": {name: wish for name, wish in asdict(screen.wishes).items() if name != "token_rows"},
+        "wishes": {name: wish for name, wish in asdict(screen.wishes).items() if name not in OF_THE_SIZE},
         "active": screen.active,
         "reading": screen.log_pane.reading,
         "cursors": {name: at for name, at in cursors.items() if any(at)},

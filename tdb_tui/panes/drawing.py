@@ -1,11 +1,12 @@
 """What the terminal can show, and the last step of every row: its signs and colours made those there are."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from rich.style import Style
 
 from tdb_tui.glyphs import to_ascii
-from tdb_tui.palette import in_sixteen
+from tdb_tui.palette import in_sixteen, recoloured
 
 FULL, SIXTEEN, NONE = "full", "16", "none"
 
@@ -17,6 +18,8 @@ class Drawing:
     "`full` is 256 and more."
     dark: bool = True
     "Whether the background is: full weights are then the light ones."
+    others: Mapping[str, str] = field(default_factory=dict[str, str])
+    "Colours of the palette -> the user's own, where there are 256 and more."
 
     @property
     def greys(self) -> bool:
@@ -27,7 +30,11 @@ class Drawing:
         return to_ascii(text) if self.ascii else text
 
     def style(self, style: Style) -> Style:
-        return in_sixteen(style) if self.colors == SIXTEEN else style
+        if self.colors == SIXTEEN:
+            return in_sixteen(style)
+        if self.others and style.color is not None and style.color.name in self.others:
+            return recoloured(style, self.others[style.color.name])
+        return style
 
 
 WHOLE = Drawing()

@@ -1,5 +1,7 @@
 """Pane 1: the pass as source code, with `->` at the next line and a bar for what each line adds."""
 
+import math
+
 from rich.style import Style
 
 from tdb_tui import palette
@@ -66,7 +68,7 @@ class Listing(Pane):
             (arrow, palette.ARROW if row.arrow else style),
             (EDITED if row.edited else " ", palette.EDITED),
             (left(row.name, name), palette.SELECTED if selected else style),
-            *bar(row.delta, self.view.scale, minus, plus),
+            *bar(row.delta, self.view.scale, minus, plus, self.view.root),
             (f" {row.delta:+6.2f}", style),
             (f" {row.value:+6.2f}" if self.size.width >= NARROW else "", style),
             (f"  {row.top}" if self.size.width >= TOP else "", DIM),
@@ -101,8 +103,12 @@ def _numbered(row: ListingRow) -> tuple[str, str]:
     return mark, right(row.number, 2)
 
 
-def bar(value: float, scale: float, minus: int, plus: int) -> tuple[tuple[str, Style], ...]:
-    """A bar to the left or the right of an axis, as long as the value is of `scale`."""
+def bar(
+    value: float, scale: float, minus: int, plus: int, root: bool = False
+) -> tuple[tuple[str, Style], ...]:
+    """A bar to the left or the right of an axis, as long as the value, or the `root` of it, is of `scale`."""
+    if root:
+        value = math.copysign(math.sqrt(abs(value) * scale), value)
     room = plus if value > 0 else minus
     cells = 0 if scale <= 0 else min(round(abs(value) / scale * room), room)
     style = palette.signed(value, scale)

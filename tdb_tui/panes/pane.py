@@ -188,7 +188,8 @@ class Pane(Painted):
         return f"{start + self.top + 1 if count else 0}-{start + last}/{every:,}"
 
     def _rule(self) -> Spans:
-        name = f"{self.number} {self.title()}{f' &{self.words}' if self.words else ''}"
+        number = f"{self.number} " if self.number != "" else ""
+        name = f"{number}{self.title()}{f' &{self.words}' if self.words else ''}"
         spans: list[tuple[str, Style]] = [
             (RULE, RULE_STYLE),
             (name, RULE_ACTIVE if self.active else RULE_TITLE),

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
+
 from model.components import Component
 from tdb_tui.glyphs import CURSOR, DISAGREE, READS, UNKNOWN
 from tdb_tui.palette import DIM, PLAIN, SELECTED, WARNING
@@ -66,7 +68,8 @@ class Ranked(Pane):
 
     def heads(self) -> tuple[tuple[str, int], ...]:
         start, of = (0, None) if self.view is None else (self.view.start, self.view.of)
-        return ((self.extent(start, of or None), self.size.width - 2),)
+        extent, end = self.extent(start, of or None), self.size.width - 2
+        return (scale_word(self.view), end - cell_len(extent) - 2), (extent, end)
 
     def head(self) -> Component | None:
         """The selected head, None where the row is something else."""
@@ -88,11 +91,16 @@ class Ranked(Pane):
             (left(view.node(at), name), SELECTED if selected else PLAIN),
             (f" {number(value)}", PLAIN),
             (DISAGREE if view.marked[row] else " ", WARNING if view.marked[row] else PLAIN),
-            *(bar(value if value == value else 0.0, view.scale, bars // 2, bars - bars // 2) if bars else ()),
+            *self._bar(value if value == value else 0.0, bars),
             (f" {number(view.direct[row])}" if direct else "", PLAIN),
             (right("" if other != other else number(other), measured), PLAIN),
             (f" {left(read, reads)}" if reads else "", DIM),
         )
+
+    def _bar(self, value: float, cells: int) -> Spans:
+        view = self.view
+        assert view is not None  # it has a row
+        return bar(value, view.scale, cells // 2, cells - cells // 2, view.root) if cells else ()
 
     def shows(self) -> object:
         return self.view
@@ -130,6 +138,11 @@ class Ranked(Pane):
         reads = 4 if width < 36 else 6
         name = 12 if width < 38 else 14
         return name, width - name - direct - measured - reads - 2, direct, measured, reads
+
+
+def scale_word(view: RankedView | None) -> str:
+    """What a full bar stands for; that it is the root which is drawn."""
+    return "" if view is None else f"{'√' if view.root else '±'}{view.scale:.3g}"
 
 
 def number(value: float) -> str:

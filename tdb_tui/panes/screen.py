@@ -31,6 +31,8 @@ MOST_ROWS = 1000
 class MainScreen(Moves, inherit_bindings=False):
     question: Callable[[], object] | None = None
     "What a yes to the question in the hint bar does."
+    line_keeps = False
+    "Whether the command line keeps the keys after Enter."
 
     async def take(self, event: KeyPressed) -> None:
         """Do what a key does, here or in the command line, before the next one is looked at."""
@@ -67,6 +69,8 @@ class MainScreen(Moves, inherit_bindings=False):
         self.show_hints()
         if yes and then is not None:
             then()
+        if self.line_keeps:
+            self.open_line()
 
     def open_line(self, text: str = "", cursor: int | None = None) -> None:
         """Give the command line the keys; without text it keeps what it has."""

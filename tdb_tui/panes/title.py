@@ -3,6 +3,7 @@
 from rich.cells import cell_len
 from rich.style import Style
 
+from tdb_tui import __version__
 from tdb_tui.glyphs import AXIS, UNKNOWN
 from tdb_tui.palette import BOLD, DIM, PLAIN, WARNING
 from tdb_tui.panes.paint import Spans
@@ -35,12 +36,15 @@ class Title(Painted):
 
 
 def fitting(view: TitleView, width: int) -> list[str]:
-    """The parts that fit, by rank: value, the frame, the frames before it, model, edits, device, probability."""
+    """The parts that fit, by rank: value, frame, frames before it, model, edits, device, probability, the rest."""
     value = f"{view.value}  {view.probability}" if view.probability else view.value
     model = f"{view.model} {view.device}"
     trail = view.metric.split(" < ")
     shorter = [" < ".join([*trail[:steps], UNKNOWN]) for steps in range(len(trail) - 1, 0, -1)]
+    program = f"tdb-tui {__version__}"
     for choice in (
+        [program, view.model, view.device, view.metric, value, view.spelled],
+        [program, view.model, view.device, view.metric, value, view.counts],
         [model, view.metric, value, view.counts],
         [model, view.metric, view.value, view.counts],
         [view.model, view.metric, view.value, view.counts],

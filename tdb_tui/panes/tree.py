@@ -68,7 +68,7 @@ class Tree(Pane):
             (left(row.node, name), SELECTED if selected else PLAIN),
             (left(via, room - name), DIM),
             (f" {number(row.effect)} ", PLAIN),
-            *(bar(row.effect, view.scale, bars // 2, bars - bars // 2 - 1) if bars else ()),
+            *(bar(row.effect, view.scale, bars // 2, bars - bars // 2 - 1, view.root) if bars else ()),
         )
 
     def below(self, at: int) -> Spans:

@@ -8,7 +8,7 @@ from tdb_tui.formats import probability, signed
 from tdb_tui.session import Snapshot
 from tdb_tui.state import Weighed
 from tdb_tui.tables.attention import weighed
-from tdb_tui.views.data import AttentionView
+from tdb_tui.views.data import AttentionView, HeadsView
 
 MOST = 3
 
@@ -38,6 +38,15 @@ def attention(snapshot: Snapshot, head: Component) -> AttentionView:
         query=pos,
         summary=_summary(values[row], labels, by),
     )
+
+
+def heads(snapshot: Snapshot, head: Component) -> HeadsView:
+    """Every head of the layer of the one that is shown."""
+    pos, config = snapshot.state.pos, snapshot.info.config
+    each = [Component(Kind.HEAD, head.layer, index) for index in range(config.n_head)]
+    values = np.stack([snapshot.now.pattern(part)[pos] for part in each])
+    where = "END" if pos == snapshot.state.end else str(pos)
+    return HeadsView(head.layer, head.index or 0, values, pos, where)
 
 
 def _summary(values: Floats, texts: tuple[str, ...], by: Weighed) -> str:

@@ -33,3 +33,5 @@ class TreeView:
     "Largest |effect| among the rows: the length of a full bar."
     frame: int
     "Which frame is the root; 0 is the metric."
+    root: bool = False
+    "Whether bars are as long as the square root of what they stand for."

@@ -32,6 +32,8 @@ class TitleView:
     "`p .71`, or `p .71 → .38`."
     counts: str = ""
     "`1 iv 2 bp`."
+    spelled: str = ""
+    "`1 intervention · 2 breakpoints`."
     frame: int = 0
     "Which frame the panes read for; 0 is the metric."
 
@@ -45,6 +47,10 @@ class TokensView:
     "0 to 1, one a token; none and there is nothing to shade."
     caption: str = ""
     "What the shades are."
+    others: tuple[str, ...] = ()
+    "Prompt B's tokens, none without one."
+    other: str = ""
+    "What that prompt answers: `prompt B: ld -3.29`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +84,10 @@ class ListingView:
     arrow: int
     "Row of the arrow; the number of rows once the pass has finished."
     scale: float
-    "Largest |delta| among them: the length of a full bar."
+    "What a full bar stands for: the largest |delta| among them, or as `set scale` has it."
     unit: str = "ld"
+    root: bool = False
+    "Whether bars are as long as the square root of what they stand for."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,6 +116,9 @@ class RankedView:
     by: str
     "The measure's name as `rank by` takes it."
     scale: float
+    "What a full bar stands for."
+    root: bool = False
+    "Whether bars are as long as the square root of what they stand for."
     start: int = 0
     "The place of the first row in the whole ranking, of which this may be a page ..."
     of: int | None = None
@@ -182,6 +193,20 @@ class AttentionView:
         return f"L{self.layer}H{self.index}"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class HeadsView:
+    """Every head of a layer, from the token cursor."""
+
+    layer: int
+    index: int
+    "The head whose map is shown."
+    values: Floats
+    "Weights: [head, key]."
+    query: int
+    where: str
+    "`END`, or the number of the token."
+
+
 @dataclass(frozen=True, slots=True)
 class TrajectoryView:
     values: tuple[float, ...]
@@ -251,6 +276,7 @@ class Look:
     listing: ListingView
     ranked: RankedView
     attention: AttentionView
+    heads: HeadsView
     trajectory: TrajectoryView
     edits: RowsView
     stops: RowsView

@@ -6,14 +6,15 @@ from tdb_tui.session import Snapshot
 from tdb_tui.tables.listing import Row
 from tdb_tui.tables.listing import listing as listed
 from tdb_tui.views.data import ListingRow, ListingView
+from tdb_tui.views.scale import scale_of
 from tdb_tui.views.title import unit
 
 
 def listing(snapshot: Snapshot) -> ListingView:
     rows = tuple(_row(snapshot, row) for row in listed(snapshot))
     arrow = next((at for at, row in enumerate(rows) if row.arrow), len(rows))
-    scale = max((abs(row.delta) for row in rows), default=0.0)
-    return ListingView(rows, arrow, scale, unit(snapshot))
+    scale, root = scale_of(snapshot, max((abs(row.delta) for row in rows), default=0.0))
+    return ListingView(rows, arrow, scale, unit(snapshot), root)
 
 
 def _row(snapshot: Snapshot, row: Row) -> ListingRow:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from model.components import Component
 from tdb_tui.session import Snapshot
 from tdb_tui.views import rows
-from tdb_tui.views.attention import attention
+from tdb_tui.views.attention import attention, heads
 from tdb_tui.views.branches import TreeView
 from tdb_tui.views.data import AttentionView, Look, RankedView, RowsView, StripsView
 from tdb_tui.views.heat import HeatView
@@ -65,6 +65,7 @@ class Looker:
             page=page(snapshot),
             inspect=self._inspected(snapshot, node) if "inspect" in panes else None,
             attention=self._attention(snapshot, shown),
+            heads=heads(snapshot, shown),
             trajectory=trajectory(snapshot),
             edits=rows.edits(snapshot),
             stops=rows.stops(snapshot),
@@ -79,7 +80,8 @@ class Looker:
     def ranked(self, snapshot: Snapshot) -> RankedView:
         """The ranked components; the same view again where nothing has changed."""
         state = snapshot.state
-        key = snapshot.asked, snapshot.asked.known, state.rank, state.draft, state.frame
+        scale = state.settings.get("scale")
+        key = snapshot.asked, snapshot.asked.known, state.rank, state.draft, state.frame, scale
         if self._ranked is None or key != self._key:
             self._key, self._ranked = key, ranked(snapshot)
         return self._ranked
@@ -105,7 +107,7 @@ class Looker:
         return self._inspect
 
     def _upstream(self, snapshot: Snapshot, wanted: bool) -> TreeView | None:
-        key = snapshot.asked, snapshot.state.tree, snapshot.state.frame
+        key = snapshot.asked, snapshot.state.tree, snapshot.state.frame, snapshot.state.settings.get("scale")
         if key != self._tree_key:
             if not wanted:
                 return None

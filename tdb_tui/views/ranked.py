@@ -15,6 +15,7 @@ from tdb_tui.session import Snapshot
 from tdb_tui.tables import ranking
 from tdb_tui.tables.estimates import CRITERIA
 from tdb_tui.views.data import RankedView
+from tdb_tui.views.scale import scale_of
 
 
 def ranked(snapshot: Snapshot) -> RankedView:
@@ -28,6 +29,7 @@ def ranked(snapshot: Snapshot) -> RankedView:
     known = np.full(len(found.table), np.nan)
     known[found.order] = effects
     draft = snapshot.state.draft
+    scale, root = scale_of(snapshot, float(np.nan_to_num(np.abs(measure[found.order])).max(initial=0.0)))
     texts = tuple(snapshot.tokenizer.display(token) for token in snapshot.state.inputs.prompt.tokens)
     return RankedView(
         table=found.table,
@@ -46,7 +48,8 @@ def ranked(snapshot: Snapshot) -> RankedView:
         by=found.by,
         start=found.start,
         of=len(found),
-        scale=float(np.nan_to_num(np.abs(measure[found.order])).max(initial=0.0)),
+        scale=scale,
+        root=root,
     )
 
 

@@ -29,7 +29,8 @@ def title(snapshot: Snapshot) -> TitleView:
         value=value(snapshot, edited),
         device=f"{info.device} {info.dtype.replace('float', 'f')}",
         probability=_probabilities(snapshot, edited),
-        counts=_counts(snapshot),
+        counts=" ".join(f"{count} {name}" for name, _, count in _counts(snapshot)),
+        spelled=" · ".join(f"{count} {word}{'s' * (count > 1)}" for _, word, count in _counts(snapshot)),
         frame=state.frame,
     )
 
@@ -73,9 +74,11 @@ def _target_probability(reading: Reading) -> float:
     return float(raised[list(reading.metric.targets)].sum() / raised.sum())
 
 
-def _counts(snapshot: Snapshot) -> str:
+def _counts(snapshot: Snapshot) -> list[tuple[str, str, int]]:
+    """What there is beside the run: its short name, its word, how many."""
     state = snapshot.state
     edits = sum(edit.enabled for edit in state.inputs.edits)
     watches = sum(stop.watch for stop in state.stops)
-    numbers = {"iv": edits, "bp": len(state.stops) - watches, "watch": watches}
-    return " ".join(f"{count} {name}" for name, count in numbers.items() if count)
+    stops = len(state.stops) - watches
+    found = [("iv", "intervention", edits), ("bp", "breakpoint", stops), ("watch", "watch", watches)]
+    return [each for each in found if each[2]]

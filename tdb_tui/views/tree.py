@@ -5,6 +5,7 @@ from tdb_tui.formats import node_label, token_label
 from tdb_tui.session import Snapshot
 from tdb_tui.tables import trees
 from tdb_tui.views.branches import TreeRow, TreeView
+from tdb_tui.views.scale import scale_of
 
 TRACED = (Kind.HEAD, Kind.MLP, Kind.NEURON, Kind.LATENT)
 
@@ -12,8 +13,8 @@ TRACED = (Kind.HEAD, Kind.MLP, Kind.NEURON, Kind.LATENT)
 def tree(snapshot: Snapshot) -> TreeView:
     root = trees.tree_of(snapshot)
     rows = tuple(_row(snapshot, row) for row in trees.rows(root))
-    scale = max((abs(row.effect) for row in rows), default=0.0)
-    return TreeView(rows, root.effect, scale, snapshot.state.frame)
+    scale, curved = scale_of(snapshot, max((abs(row.effect) for row in rows), default=0.0))
+    return TreeView(rows, root.effect, scale, snapshot.state.frame, curved)
 
 
 def _row(snapshot: Snapshot, row: trees.Row) -> TreeRow:

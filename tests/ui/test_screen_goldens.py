@@ -128,6 +128,41 @@ def test_what_a_terminal_is_sent_is_as_recorded_for_each_kind_of_colour(
     assert "48;2;" not in rows
 
 
+SIZES = [(200, 50), (120, 40), (80, 24), (60, 16)]
+CODES = {
+    "truecolor": r"0|1|2|7|39|49|38;5;\d+|48;5;\d+",
+    "256": r"0|1|2|7|39|49|38;5;\d+|48;5;\d+",
+    "16": r"0|1|2|7|3[0-79]|9[0-7]|49",
+    "none": r"0|1|2|7|39|49",
+}
+"What each kind of terminal may be told of a character: the palette's colours are exact entries of the table of 256."
+
+
+def test_every_size_shows_the_same_signs_in_each_kind_of_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: dict[tuple[int, int], set[str]] = {size: set() for size in SIZES}
+
+    async def drawn(app: TdbApp, pilot: Pilot[int]) -> None:
+        await a_short_session(app, pilot)
+        for size in SIZES:
+            CountingDriver.written.clear()
+            await pilot.resize_terminal(*size)
+            await press(app, pilot)
+            shown[size].add(re.sub(r"\d+ ms", "# ms", screen(app)))
+            sent = "".join(CountingDriver.written)
+            told = ";".join(re.findall(r"\x1b\[([0-9;]*)m", sent))
+            codes = set(re.findall(r"[34]8;5;\d+|[34]8;2;\d+;\d+;\d+|\d+", told))
+            assert all(re.fullmatch(CODES[mode], code) for code in codes), (mode, size, codes)
+            assert bool(codes - {"0", "1", "2", "7", "39", "49"}) is (mode != "none")
+
+    for mode in MODES:
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        if mode == "none":
+            monkeypatch.setenv("NO_COLOR", "1")
+        monkeypatch.setattr("textual.app.constants.COLOR_SYSTEM", MODES[mode])
+        count((), drawn, size=SIZES[0])
+    assert [len(texts) for texts in shown.values()] == [1] * len(SIZES), "what is said does not need colours"
+
+
 FOCUS = {
     "code": ("1",),
     "rank": ("2",),
