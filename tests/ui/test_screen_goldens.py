@@ -144,9 +144,12 @@ def test_every_size_shows_the_same_signs_in_each_kind_of_colour(monkeypatch: pyt
     async def drawn(app: TdbApp, pilot: Pilot[int]) -> None:
         await a_short_session(app, pilot)
         for size in SIZES:
-            CountingDriver.written.clear()
             await pilot.resize_terminal(*size)
             await press(app, pilot)
+            CountingDriver.written.clear()
+            app.main.refresh()
+            await pilot.pause()
+            await pilot.pause()
             shown[size].add(re.sub(r"\d+ ms", "# ms", screen(app)))
             sent = "".join(CountingDriver.written)
             told = ";".join(re.findall(r"\x1b\[([0-9;]*)m", sent))
