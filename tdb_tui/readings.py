@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -67,15 +67,13 @@ class Reading:
                 metric_scorer(self.model, self.metric),
             )
             movable = len(scorer.positions) == 1 and self.metric.reference is None
-            moved = self._metric_at if movable else None
+            # not a method of this reading: what it holds would hold it, long after it is forgotten
+            moved = partial(_metric_at, self.model, self.metric) if movable else None
             return Asked(self._run, target, scorer, self._treatment, moved, _known=known)
         last = frames[-1]
         target = frame_target(self.model, self.trace, last.node, last.via, self.asked(frames[:-1]).target)
         scorer = target_scorer(self.model, target)
         return Asked(self._run, target, scorer, self._treatment, moved=None, _known=known)
-
-    def _metric_at(self, pos: int) -> Scorer:
-        return metric_scorer(self.model, replace(self.metric, pos=pos))
 
     @property
     def gradients(self) -> Gradients:
@@ -120,3 +118,7 @@ class Reading:
     def lens_logits(self, resid: torch.Tensor, pos: int) -> NDArray[np.float64]:
         """Logits of a residual sent straight to the final norm: [d_model] -> [vocab]."""
         return self.model.unembed(read(self.model, self.trace, resid, pos)).double().cpu().numpy()
+
+
+def _metric_at(model: GPT2, metric: Metric, pos: int) -> Scorer:
+    return metric_scorer(model, replace(metric, pos=pos))

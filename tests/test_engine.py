@@ -1,5 +1,7 @@
 """The engine runs no more than it must, keeps what it ran within a bound, and refuses what is not finite."""
 
+import gc
+import weakref
 from pathlib import Path
 
 import pytest
@@ -122,6 +124,27 @@ def test_a_long_session_holds_few_runs_beside_those_it_shows(engine: Engine) -> 
     ):
         do(session, line)
         assert bytes_of(small._traces.values()) <= 5 * one
+
+
+def test_what_is_forgotten_gives_its_memory_back_at_once(engine: Engine) -> None:
+    """No cycle holds a run, whatever was read from it: nothing waits for the garbage collector."""
+    small = Engine(begin(engine).snapshot.now.model, engine.tokenizer, engine.info, cache_bytes=1)
+    session = begin(small)
+    gc.collect()
+    gc.disable()
+    try:
+        runs = []
+        for edit in ("ablate L0H1", "patch L1H2 from B"):
+            do(session, edit)
+            for line in ("rank all", "rank heads by measured", "trace L1H1 via q", "rank", "upstream", "up"):
+                do(session, line)
+            now = session.snapshot.now
+            runs += [weakref.ref(now), weakref.ref(now.trace[Site.RESID_POST, 0])]
+            del now
+        do(session, "undo 2")
+        assert [run() for run in runs] == [None] * 4
+    finally:
+        gc.enable()
 
 
 def test_running_again_from_nothing_gives_the_same_numbers(engine: Engine) -> None:
