@@ -29,8 +29,9 @@ RESULTS: dict[str, dict[str, str]] = {
     "rank": {
         "target": "`metric`, `text`, `frame`, `pos`, `value`",
         "rows": "list of `{node, kind, layer, index, pos, key, act, write_norm, direct, total, measured, patched, "
-        "count}`; kind is one of embed wte wpe head pair attn mlp neuron latent error bias layer token; count is how "
-        "many rows a group adds up, 1 for a node; null where there is none or not computed",
+        "disagrees, count}`; kind is one of embed wte wpe head pair attn mlp neuron latent error bias layer token; "
+        "disagrees is whether measured says other than total; count is how many rows a group adds up, 1 for a node; "
+        "null where there is none or not computed",
         "balance": "`rows`, `biases`, `rest`, `sum`, `target`, `difference` of the direct effects",
     },
     "compare": {

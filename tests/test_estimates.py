@@ -27,7 +27,8 @@ from model.weights import load_model
 from tdb_tui.commands import execute
 from tdb_tui.engine import Engine
 from tdb_tui.session import Session
-from tdb_tui.tables.estimates import MARK, marks
+from tdb_tui.tables.estimates import MARK
+from tdb_tui.tables.ranked_rows import LEGEND
 from tests.sessions import PROMPT, begin, do, fail, load, said, write_model
 
 ROWS = 4
@@ -144,15 +145,19 @@ def test_rows_are_marked_and_given_a_reason_where_they_are_apart_and_nowhere_els
     assert seen[True]
 
 
-def test_the_marks_of_a_table_are_those_of_its_measured_rows(engine: Engine) -> None:
+def test_a_ranking_marks_the_rows_that_are_measured_to_be_otherwise(engine: Engine) -> None:
     engine.forget()
     session = begin(engine)
-    table = session.snapshot.asked.table("head")
-    assert set(marks(session.snapshot.asked, table)) == {""}
-    measured = {row["node"]: row for row in rows_of(session, "rank heads -n 20")}
-    for row, mark in enumerate(marks(session.snapshot.asked, table)):
-        node = str(table.node(row))
-        assert (mark == MARK) == (node in measured and apart(session, measured[node], "total", "measured"))
+    do(session, "set measure off")
+    reply = do(session, "rank heads -n 5")
+    assert {row["disagrees"] for row in reply.result["rows"]} == {None} and LEGEND not in reply.lines
+    do(session, "set measure auto")
+    reply = do(session, "rank heads -n 25")
+    titles, *lines = reply.lines[: reply.lines.index(LEGEND)]
+    assert titles.split()[:5] == ["#", "node", "total", "direct", "measured"]
+    for row, line in zip(reply.result["rows"], lines, strict=True):
+        assert row["disagrees"] == apart(session, row, "total", "measured") == (MARK in line.split())
+    assert len({row["disagrees"] for row in reply.result["rows"]}) == 2
 
 
 def test_without_a_prompt_b_as_long_its_columns_are_left_out_with_a_note(engine: Engine) -> None:

@@ -51,7 +51,8 @@ def rank(session: Session, call: Call) -> Reply:
     norm     length of the node's write;  act  its activation
 
     The first rows are measured after every ranking (`set measure off` leaves that out); `by measured` measures all.
-    What has been measured is kept, also where the command is stopped.
+    What has been measured is kept, also where the command is stopped.  `!` marks a row whose estimate, total, would
+    mislead: another sign than measured, or more than three times apart; `estimates` says why.
 
     `rank all -n 0` prints every row with every bias, and the books: their sum, the metric, the difference.
     `rank parts` is the same with the embedding of the token (WTE) and of the position (WPE) apart.

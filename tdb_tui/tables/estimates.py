@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.components import Kind, Node
 from model.edits.interventions import Ablate, Change, Patch, Span
@@ -30,11 +31,15 @@ MARK = "!"
 CRITERIA = Criteria()
 
 
-def marks(asked: Asked, table: NodeTable) -> tuple[str, ...]:
-    """`!` for each row whose total and measured disagree, nothing where they agree or it is not measured: [row]."""
-    measured = asked.measured(table)
-    rows = zip(table.total.tolist(), measured.tolist(), strict=True)
-    return tuple(MARK if marked(total, known, asked.value, CRITERIA) else "" for total, known in rows)
+def disagreeing(table: NodeTable, measured: Floats, target: float) -> NDArray[np.bool_]:
+    """Rows whose total effect and measurement disagree, about something that matters to the target: [row].
+
+    Not those that have not been measured.
+    """
+    found = np.zeros(len(table), dtype=bool)
+    for row in np.flatnonzero(~np.isnan(measured)):
+        found[row] = marked(float(table.total[row]), float(measured[row]), target, CRITERIA)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from math import isnan
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.components import Component, Kind, Node
 from model.latents import token_attribution
@@ -13,7 +14,10 @@ from tdb_tui.formats import plain, signed, token_label
 from tdb_tui.replies import columns
 from tdb_tui.session import Snapshot
 from tdb_tui.state import RankView
+from tdb_tui.tables.estimates import MARK, disagreeing
 from tdb_tui.tables.ranking import Ranked
+
+LEGEND = f"{MARK} total and measured disagree: 'estimates' says why"
 
 
 def text_rows(snapshot: Snapshot, shown: Ranked, rows: range) -> tuple[str, ...]:
@@ -23,8 +27,10 @@ def text_rows(snapshot: Snapshot, shown: Ranked, rows: range) -> tuple[str, ...]
     table = shown.table.take(chosen)
     effect = Effect.PATCHED if shown.by == "patched" else Effect.ABLATED
     measured = shown.measured(snapshot.asked, rows, effect)
+    misled = _disagreeing(snapshot, shown, rows)
+    mark = ("",) if misled.any() else ()
     after = ("norm", "act", "reads") if shown.groups is None else ("rows",)
-    cells = [("#", "node", "total", "direct", effect.value, *after)]
+    cells = [("#", "node", "total", "direct", effect.value, *mark, *after)]
     for row in range(len(table)):
         cells.append(
             (
@@ -33,10 +39,18 @@ def text_rows(snapshot: Snapshot, shown: Ranked, rows: range) -> tuple[str, ...]
                 signed(float(table.total[row])),
                 signed(float(table.direct[row])),
                 "" if isnan(measured[row]) else signed(float(measured[row])),
+                *(MARK if misled[row] else each for each in mark),
                 *_after(snapshot, shown, table, row, int(chosen[row])),
             )
         )
-    return columns(cells, "r-rrrrr-")
+    said = (LEGEND,) if mark else ()
+    return *columns(cells, f"r-rrr{'-' * len(mark)}rr-"), *said
+
+
+def _disagreeing(snapshot: Snapshot, shown: Ranked, rows: range) -> NDArray[np.bool_]:
+    """At which of these places the estimate of an ablation and its measurement disagree: [row]."""
+    table, known = shown.table.take(shown.rows(rows)), shown.measured(snapshot.asked, rows, Effect.ABLATED)
+    return disagreeing(table, known, snapshot.asked.value)
 
 
 def _after(snapshot: Snapshot, shown: Ranked, table: NodeTable, row: int, place: int) -> tuple[str, ...]:
@@ -78,9 +92,11 @@ def json_rows(snapshot: Snapshot, shown: Ranked, rows: range) -> list[dict[str, 
     table = shown.table.take(chosen)
     effects = {effect.value: shown.measured(snapshot.asked, rows, effect) for effect in Effect}
     count = np.ones(len(table)) if shown.groups is None else shown.groups.count[chosen]
+    misled, unmeasured = _disagreeing(snapshot, shown, rows), np.isnan(effects[Effect.ABLATED.value])
     return [
         _row(table, at)
         | {name: _known(values[at]) for name, values in effects.items()}
+        | {"disagrees": None if unmeasured[at] else bool(misled[at])}
         | {"count": int(count[at])}
         for at in range(len(table))
     ]

@@ -7,13 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.components import Kind, Node
-from model.estimates.disagreement import marked
 from model.nodes import KINDS, NONE, NodeTable, code_of
 from model.sites import Site
 from tdb_tui.readings import Reading
 from tdb_tui.session import Snapshot
 from tdb_tui.tables import ranking
-from tdb_tui.tables.estimates import CRITERIA
+from tdb_tui.tables.estimates import disagreeing
 from tdb_tui.views.data import RankedView
 from tdb_tui.views.scale import scale_of
 
@@ -51,14 +50,6 @@ def ranked(snapshot: Snapshot) -> RankedView:
         scale=scale,
         root=root,
     )
-
-
-def disagreeing(table: NodeTable, measured: NDArray[np.float64], target: float) -> NDArray[np.bool_]:
-    """Rows whose estimate and measurement disagree: [row]."""
-    found = np.zeros(len(table), dtype=bool)
-    for row in np.flatnonzero(~np.isnan(measured)):
-        found[row] = marked(float(table.total[row]), float(measured[row]), target, CRITERIA)
-    return found
 
 
 def members(table: NodeTable, nodes: tuple[Node, ...]) -> NDArray[np.bool_]:
