@@ -113,6 +113,8 @@ class Session:
         "What the program was started with: option, value, and whether default, file, env or flag says so."
         self.journal: Journal | None = None
         "Where lines are written down as they are carried out."
+        self.cells: Mapping[str, Mapping[int, float]] = {}
+        "What the journal that is gone on with has of sweeps."
         self._saved = True
         "Whether a file holds what has been changed, circuits apart."
         self.page: Known | None = None

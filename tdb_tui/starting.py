@@ -104,6 +104,10 @@ def _gone_on(session: "Session", kept: "Kept") -> list[str]:
 
     complaints = replay(session, kept)
     notes = [f"resumed {kept.name}: {len(kept.lines)} lines", *complaints]
+    python = sum(each.line.lstrip().startswith("!") for each in kept.lines if each.worked)
+    if python:
+        lines = "a line of Python was" if python == 1 else f"{python} lines of Python were"
+        notes.append(f"{lines} carried out again: what it wrote elsewhere, it wrote again")
     if kept.unfinished is not None and kept.pending is None:
         notes.append(f"not begun again, as the program ended during it twice: {kept.unfinished}")
     return notes

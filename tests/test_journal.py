@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tdb_tui.commands import execute
@@ -156,6 +157,63 @@ def test_a_line_that_ends_the_program_twice_is_not_begun_a_third_time(engine: En
         found = read_journal(kept.path)
         assert found.unfinished == "sweep patch heads" and found.tries == tries
     assert found.pending is None
+
+
+def test_a_sweep_that_a_killed_program_was_at_keeps_its_cells(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal is cut after the first of its records of cells, as a killed program leaves it."""
+    monkeypatch.setattr("tdb_tui.commands.sweeping.STREAM_SECONDS", 0.0)
+    session, line = journaled(engine), "sweep ablate heads"
+    do(session, "ablate L0H1 scale 0.5")
+    engine.forget()
+    began = engine.sites_run
+    whole_sweep = do(session, line).result
+    cost = engine.sites_run - began
+    path = written(session).path
+    records = path.read_bytes().splitlines(keepends=True)
+    first = next(at for at, record in enumerate(records) if record.startswith(b'{"cells"'))
+    path.write_bytes(b"".join(records[: first + 3]))
+    kept = read_journal(path)
+    (cells,) = kept.cells.values()
+    assert kept.pending == line and 0 < len(cells) < 16
+    engine.forget()
+    again = begin(engine)
+    assert replay(again, kept) == []
+    began = engine.sites_run
+    found = do(again, line).result
+    # other cells share a batch, and so the order of sums
+    assert np.array(found["values"]) == pytest.approx(np.array(whole_sweep["values"]), rel=1e-5)
+    at = {divmod(at, 4): value for at, value in cells.items()}
+    assert all(found["values"][row][column] == value for (row, column), value in at.items())
+    assert engine.sites_run - began < cost
+
+    engine.forget()
+    path.write_bytes(b"".join(records))
+    again = begin(engine)
+    began = engine.sites_run
+    assert replay(again, read_journal(path)) == []
+    assert again.sweep is not None and session.sweep is not None
+    assert (again.sweep.values == session.sweep.values).all()
+    assert engine.sites_run - began < cost, "a finished one is not measured again"
+
+
+def test_cells_of_another_question_are_not_taken(engine: Engine) -> None:
+    session = journaled(engine)
+    do(session, "sweep ablate heads")
+    do(
+        session,
+        "ablate M1",
+        "sweep ablate heads",
+        "target Anna",
+        "sweep ablate heads",
+        "sweep ablate heads @END",
+    )
+    assert len(written(session).cells) == 4
+    engine.forget()
+    again = resumed(session)
+    assert again.sweep is not None and session.sweep is not None
+    assert (again.sweep.values == session.sweep.values).all()
 
 
 def test_files_are_not_written_again_and_those_that_were_read_are_not_needed(engine: Engine) -> None:

@@ -19,9 +19,10 @@ from tdb_tui.replies import Reply
 from tdb_tui.session import Session
 from tdb_tui.settings import seed_of
 from tdb_tui.sweeps.heat import ends_text, heat_table, scale_text, top_cells
+from tdb_tui.sweeps.keeping import Written
 from tdb_tui.sweeps.pictures import picture
 from tdb_tui.sweeps.plans import Plan, Sweep, planned
-from tdb_tui.sweeps.sweeps import fill, roles_over, start_of, values_of
+from tdb_tui.sweeps.sweeps import fill, key_of, roles_over, start_of, values_of
 from tdb_tui.sweeps.values import Picture
 
 CELLS, HEADS = 8, 12
@@ -95,13 +96,16 @@ def _measured(session: Session, wanted: Sweep, plan: Plan) -> Picture:
     def drawn() -> Picture:
         return picture(session, wanted, start, plan, values.copy())
 
+    written = Written(session, key_of(session, wanted), values.values)
     progress: Progress | None = None
     streamed = time.monotonic()
     try:
         for progress in fill(session, wanted, values):
             session.engine.progress = f"{progress.done}/{progress.of}"
-            if session.streamed is not None and time.monotonic() - streamed > STREAM_SECONDS:
-                session.streamed(replace(session.snapshot, sweep=drawn()))
+            if time.monotonic() - streamed > STREAM_SECONDS:
+                written.write()
+                if session.streamed is not None:
+                    session.streamed(replace(session.snapshot, sweep=drawn()))
                 streamed = time.monotonic()
     except Interrupted:
         if progress is None:
@@ -112,6 +116,7 @@ def _measured(session: Session, wanted: Sweep, plan: Plan) -> Picture:
         raise CommandError(message, code="interrupted", partial=True) from None
     finally:
         session.engine.progress = ""
+        written.write()
     return drawn()
 
 

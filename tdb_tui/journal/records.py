@@ -72,6 +72,8 @@ class Kept:
     "How often the program ended during that line."
     screen: Mapping[str, Any] | None
     "What the screen showed of its own accord."
+    cells: Mapping[str, Mapping[int, float]]
+    "Of sweeps, what had been measured: by the name of what decides it, place -> value."
     whole: int
     "Bytes up to the end of the last line that is not torn off."
 
@@ -134,7 +136,7 @@ def _records(data: bytes) -> Iterator[dict[str, Any]]:
 def _kept(path: Path, header: dict[str, Any], records: list[dict[str, Any]], whole: int) -> Kept:
     lines: list[Executed] = []
     begun: dict[str, Any] | None = None
-    tries, screen = 0, None
+    tries, screen, cells = 0, None, dict[str, dict[int, float]]()
     for record in records:
         if "begin" in record:
             same = begun is not None and begun["begin"] == record["begin"]
@@ -144,8 +146,11 @@ def _kept(path: Path, header: dict[str, Any], records: list[dict[str, Any]], who
             begun, tries = None, 0
         elif "screen" in record:
             screen = dict(record["screen"])
+        elif "cells" in record:
+            found = zip(record["at"], record["values"], strict=True)
+            cells.setdefault(str(record["cells"]), {}).update((int(at), float(value)) for at, value in found)
     unfinished = None if begun is None else str(begun["begin"])
-    return Kept(path, header, tuple(lines), unfinished, tries, screen, whole)
+    return Kept(path, header, tuple(lines), unfinished, tries, screen, cells, whole)
 
 
 def _executed(begun: Mapping[str, Any], end: Mapping[str, Any]) -> Executed:

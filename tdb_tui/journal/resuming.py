@@ -21,6 +21,7 @@ def replay(session: Session, kept: Kept) -> list[str]:
     and the caches hold, unless they were slow or failed.
     """
     notes: list[str] = []
+    session.cells = kept.cells
     last_sweep = max((at for at, each in enumerate(kept.lines) if "sweep" in each.changed), default=-1)
     with nothing_written():
         for at, executed in enumerate(kept.lines):

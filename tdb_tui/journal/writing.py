@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,6 +76,10 @@ class Journal:
     def show(self, screen: Mapping[str, Any]) -> None:
         """Write down what the screen shows of its own accord."""
         self._write({"screen": dict(screen)})
+
+    def measured(self, name: str, places: Sequence[int], values: Sequence[float]) -> None:
+        """Write down cells of a sweep: where each stands, and its value."""
+        self._write({"cells": name, "at": list(places), "values": list(values)})
 
     def _write(self, record: Mapping[str, Any]) -> None:
         if self._file < 0:

@@ -1,7 +1,7 @@
 """Nothing is lost in a real terminal: killed, hung up, terminated, crashed, suspended, piped, pasted into."""
 
-import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tdb_tui.journal.records import read_journal
 from tdb_tui.machine.models import DEMO
 from tests.ui.screens import PROMPT
 from tests.ui.test_e2e import ROOT, Terminal, pytestmark, run
@@ -90,11 +91,15 @@ def test_killed_in_the_middle_of_a_sweep_it_goes_on_sweeping(terminal: Terminal,
     before = terminal.wait("(tdb) sweep", "/150")
     os.kill(program(terminal), signal.SIGKILL)
     (path,) = (tmp_path / "state" / "tdb-tui" / "journals").glob("*.jsonl")
-    assert json.loads(path.read_text().splitlines()[-1]).get("begin") == SWEEP[1:]
+    kept = read_journal(path)
+    (cells,) = kept.cells.values()
+    assert kept.pending == SWEEP[1:] and cells
     enter(terminal, "reset; clear")
     enter(terminal, RESUME)
     after = terminal.wait("(tdb) sweep", "2 -> M0", "/150")  # under way again
     assert beside(after)[1:] == beside(before)[1:]
+    done = re.search(r"(\d+)/150", after)
+    assert done is not None and int(done[1]) >= len(cells), "what was measured is not measured again"
     terminal.keys("C-c")
     terminal.wait("idle")
 
