@@ -448,6 +448,8 @@ class TdbApp(App[int], inherit_bindings=False):
 
     def _ended(self, code: int) -> None:
         """The terminal has gone, or somebody ends the program: the journal has it all, so nothing is asked."""
+        if code == 128 + signal.SIGHUP:
+            self.terminal.hung_up()
         self.exit(code, code)
 
     def _handle_exception(self, error: Exception) -> None:

@@ -55,6 +55,17 @@ class Terminal:
         if self._title:
             self.write(TITLE_BACK)
 
+    def hung_up(self) -> None:
+        """The terminal may have gone: wait for it no longer.
+
+        The library's writer ends at the first thing that it cannot write, and whoever fills its queue then waits
+        forever.
+        """
+        self._title = ""
+        writer = getattr(self._app._driver, "_writer_thread", None)  # pyright: ignore[reportPrivateUsage]
+        if writer is not None:
+            writer._queue.maxsize = 0
+
     def finished(self, seconds: float) -> None:
         """Ring after long work."""
         if self._manners.bell and seconds > LONG_SECONDS:
