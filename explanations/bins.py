@@ -25,8 +25,7 @@ EDGES = np.concatenate(
 def bin_of(x: Tensor) -> Tensor:
     """The number of each value's bin: float32 of any shape -> int32."""
     bits = x.view(torch.int32)
-    magnitude = ((bits & 0x7FFFFFFF) >> (_MANTISSA_BITS - 2)) - (
-        _OFFSET - 1
-    )  # 0 and below: smaller than LEAST
-    magnitude = magnitude.clamp_(0, _SIDE)
-    return torch.where(bits < 0, -magnitude, magnitude) + _SIDE
+    magnitude = (bits & 0x7FFFFFFF).bitwise_right_shift_(_MANTISSA_BITS - 2)
+    magnitude.sub_(_OFFSET - 1).clamp_(0, _SIDE)  # 0 and below: smaller than LEAST
+    sign = bits >> 31  # 0, or -1: then what follows is the negative
+    return magnitude.bitwise_xor_(sign).sub_(sign).add_(_SIDE)

@@ -25,6 +25,7 @@ from tdb_tui.collating.processes import agree, gathered, joined
 from tdb_tui.engine import Engine, load_engine
 from tdb_tui.errors import CommandError, ComputeFailed, NotLoaded
 from tdb_tui.machine.devices import ComputeError, DeviceError, compute_errors
+from tdb_tui.machine.memory import keep_freed_memory
 from tdb_tui.machine.models import ModelNotFound, find_model
 
 SHOWN_EVERY, LOGGED_EVERY = 0.25, 30.0
@@ -42,6 +43,7 @@ def run(job: Job, model: str | None, device: str, dtype: str) -> None:
         engine = load_engine(found.directory, found.name, found.why, device, dtype)
     except (ModelNotFound, CheckpointError, TokenizerError, DeviceError, ComputeError) as error:
         raise NotLoaded(str(error), code="not-loaded") from None
+    keep_freed_memory()
     try:
         with compute_errors(), joined() as share:
             _run(job, engine, share)

@@ -45,10 +45,10 @@ class Row:
     "Times, not seconds."
 
 
-def random_small(seed: int = 0) -> GPT2:
+def random_small(seed: int = 0, config: Config = SMALL) -> GPT2:
     """GPT-2 small's exact shapes with random weights, wanting no gradients."""
     random = torch.Generator().manual_seed(seed)
-    model = GPT2(SMALL)
+    model = GPT2(config)
     for name, parameter in model.named_parameters():
         norm = ".ln_" in name or name.startswith("ln_f")
         mean, spread = (1.0 if name.endswith("weight") else 0.0, 0.05) if norm else (0.0, 0.02)
