@@ -12,6 +12,7 @@ import pytest
 from explanations.records import Sampling
 from explanations.store import open_store
 from explanations.writing import content_hash
+from tests.programs import tdb_tui
 from tests.test_import_hygiene import PROMPT, ROOT
 
 TEXT = f"{PROMPT} Mary. In the evening they went home.<|endoftext|>The war lasted from 1732 to 1745.<|endoftext|>"
@@ -34,7 +35,7 @@ def environment() -> dict[str, str]:
 
 
 def collate(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*words), env=environment(), capture_output=True, text=True, check=False)
+    return tdb_tui("collate", *words)
 
 
 def test_a_corpus_becomes_a_store(text: Path, tmp_path: Path) -> None:

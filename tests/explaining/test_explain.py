@@ -14,10 +14,12 @@ import pytest
 from explanations.asking.requests import Request
 from explanations.records import Explanation
 from explanations.store import open_store
+from tdb_tui.machine.patience import Patience
 from tests.explaining.language_model import Behave, serving
 from tests.explaining.stores import planted
 from tests.explanations.models import Speak, knows
 from tests.explanations.test_hypotheses import NAMES, after_name, at_start, on_names, reads_names
+from tests.programs import tdb_tui
 from tests.test_import_hygiene import ROOT
 
 SENTENCE = "active on the names seven and eleven"
@@ -40,9 +42,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def explain(*words: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*words), env=environment(**more), capture_output=True, text=True, check=False, timeout=120
-    )
+    return tdb_tui("explain", *words, **more)
 
 
 def best(store: Path, node: str) -> Explanation | None:
@@ -113,7 +113,10 @@ def hostile(request: Request) -> str:
     return "This neuron is \x1b[2J\x07 active." if "Say in one" in request.messages[0].content else "{}"
 
 
-def test_an_endpoint_that_fails_at_times_is_endured_and_hostile_words_are_escaped(store: Path) -> None:
+def test_an_endpoint_that_fails_at_times_is_endured_and_hostile_words_are_escaped(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Patience.__init__, "__defaults__", (6, 60.0, 0.01, 0.05))
     with serving(knows(words_of(), SENTENCE), bad_at_times) as server:
         run = explain("N0.0", "--store", store, "--explainer", "m", "--url", server.url)
     assert run.returncode == 0, run.stderr
@@ -165,6 +168,7 @@ def test_wrong_words_are_one_sentence(store: Path, words: tuple[str, ...], code:
     assert "Traceback" not in run.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(store: Path) -> None:
     begun: list[int] = []
 

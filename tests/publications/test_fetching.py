@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,12 @@ from explanations.published import catalogue
 from explanations.published.catalogue import GELU, SCORED
 from explanations.records import Sampling
 from explanations.store import open_store
-from tdb_tui import cli
 from tdb_tui.engine import Engine
 from tdb_tui.machine.patience import Patience
 from tdb_tui.publications import web
 from tdb_tui.session import Session
 from tdb_tui.stores import published_stores
+from tests.programs import tdb_tui
 from tests.publications import published_files as files
 from tests.publications.server import Behave, holding
 from tests.sessions import SHAPE, begin, do, fail, load, said, write_model
@@ -52,14 +51,12 @@ def shape_patience_and_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
 
 @pytest.fixture
-def tell(model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tell:
+def tell(model: Path) -> Tell:
     """`tdb-tui published` with these words: exit code, output, errors."""
 
     def run(*words: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tdb-tui", "published", *map(str, words), "--model", str(model)])
-        code = cli.main()
-        out, err = capsys.readouterr()
-        return code, out, err
+        done = tdb_tui("published", *words, "--model", model)
+        return done.returncode, done.stdout, done.stderr
 
     return run
 
