@@ -64,11 +64,18 @@ def beside(trace: Trace, at: Where) -> Tensor:
 
 
 @torch.no_grad()
-def error(trace: Trace, at: Where, positions: Sequence[int], latents: Active | None = None) -> Tensor:
-    """What latents and beside leave of what is there: [pos, d_out]."""
+def error(
+    trace: Trace,
+    at: Where,
+    positions: Sequence[int],
+    latents: Active | None = None,
+    aside: Tensor | None = None,
+) -> Tensor:
+    """What latents and beside leave of what is there, where they are known not found again: [pos, d_out]."""
     latents = active(trace, at, positions) if latents is None else latents
+    aside = wide(beside(trace, at)) if aside is None else aside
     chosen = torch.tensor(positions, dtype=torch.long, device=latents.pos.device)
-    left = (wide(recorded_at(trace, at)) - wide(beside(trace, at)))[chosen]
+    left = (wide(recorded_at(trace, at)) - aside)[chosen]
     place = torch.full((len(trace.tokens),), -1, dtype=torch.long, device=chosen.device)
     place[chosen] = torch.arange(len(chosen), device=chosen.device)
     for rows in blocks(latents, trace.dictionaries[at].w_dec):

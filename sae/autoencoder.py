@@ -17,6 +17,9 @@ from model.sites import Where
 from sae.nonlinearities import JumpRelu, Nonlinearity, Relu, TopK, activate, some_of
 from sae.normalization import Normalization, scales
 
+COPIED = 256 << 20
+"Bytes of an encoder that is laid out anew."
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Autoencoder:
@@ -136,6 +139,15 @@ class Autoencoder:
         if isinstance(self.nonlinearity, JumpRelu):
             changes["nonlinearity"] = JumpRelu(moved(self.nonlinearity.threshold))
         return replace(self, **changes)
+
+    def in_columns(self) -> "Autoencoder":
+        """The same with the encoder's weights of each latent side by side in memory: a prompt is encoded faster so.
+
+        Above COPIED it stays as it is, so that a file that is mapped is not read whole.
+        """
+        if self.w_enc.T.is_contiguous() or self.w_enc.nbytes > COPIED:
+            return self
+        return replace(self, w_enc=self.w_enc.T.contiguous().T)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor by its name, in the file's words."""

@@ -12,14 +12,8 @@ from numpy.typing import NDArray
 from model.components import Node
 from model.effects import attribution, embeddings
 from model.effects.attribution import Gradients, Treatment
-from model.effects.latents import (
-    beside_table,
-    error_table,
-    in_use,
-    latent_table,
-    replaced_rows,
-    stands_for,
-)
+from model.effects.latents import GROUPS as DICTIONARY_GROUPS
+from model.effects.latents import dictionary_tables, in_use, replaced_rows, stands_for
 from model.lens import residuals
 from model.measured.scorers import Scorer
 from model.nodes import NodeTable, joined
@@ -34,8 +28,6 @@ from tdb_tui.opened import Inside, open_line
 
 PARTITION = ("embed", "head", "mlp", "bias")
 "Kinds whose direct effects, together, are what is asked about."
-
-DICTIONARY_TABLES = {"latent": latent_table, "error": error_table, "beside": beside_table}
 
 MAX_ROWS = 2_000_000
 "Above this no table is made of all rows: 130 MB of columns."
@@ -120,7 +112,7 @@ class Asked:
 
         `latent` and `error` are those of every dictionary that is loaded.
         """
-        if group in DICTIONARY_TABLES:
+        if group in DICTIONARY_GROUPS:
             return self.of_dictionaries(group, tuple(self.run.trace.dictionaries), positions)
         key = (group, None if positions is None else tuple(positions))
         if key not in self._tables:
@@ -194,8 +186,8 @@ class Asked:
         for at in places:
             key = f"{group} {at[0]}.{at[1]}", None if positions is None else tuple(positions)
             if key not in self._tables:
-                make = DICTIONARY_TABLES[group]
-                self._tables[key] = make(self.run.model, self.run.trace, self.gradients, [at], positions)
+                made = dictionary_tables(self.run.model, self.run.trace, self.gradients, [at], positions)
+                self._tables |= {(f"{each} {at[0]}.{at[1]}", key[1]): table for each, table in made.items()}
             found.append(self._tables[key])
         self._forget()
         return joined(found)
@@ -224,7 +216,7 @@ class Asked:
             return self.partition
         plain = self.partition.take(~stands_for(self.partition, places))
         whole = replaced_rows(self.run.trace, self.gradients, places)
-        return joined([plain, whole, *(self.of_dictionaries(group, places) for group in DICTIONARY_TABLES)])
+        return joined([plain, whole, *(self.of_dictionaries(group, places) for group in DICTIONARY_GROUPS)])
 
     def balance(self, shown: NodeTable, places: tuple[Where, ...] = ()) -> Balance:
         """The books of a table: its rows, every bias, and whatever it leaves out.

@@ -34,9 +34,9 @@ class Saes:
     def find(self, words: str) -> tuple[Sae, ...]:
         """`[SITE.LAYER=]PATH` -> the SAEs there, a directory's in the order of the pass.  Raises CommandError."""
         place, given, text = words.rpartition("=")
-        path = Path(text).expanduser()
         if given and not _is_place(place):
-            place, path = "", Path(words).expanduser()
+            place, text = "", words
+        path = _path_of(text)
         try:
             found = [self._kept(part, place) for part in parts_of(path)]
         except CheckpointError as error:
@@ -57,7 +57,7 @@ class Saes:
         found = load(path, place_of(place) if place else None)
         fits(found, self._config, path.name)
         kept = Sae(str(path.resolve()), place_text(found.writes))
-        self._read[kept] = found.to(device=self._device, dtype=self._dtype)
+        self._read[kept] = found.to(device=self._device, dtype=self._dtype).in_columns()
         return kept
 
     def _again(self, wanted: Sae) -> Autoencoder:
@@ -97,6 +97,14 @@ def with_saes(own: tuple[Sae, ...], more: Iterable[Sae]) -> tuple[Sae, ...]:
 
 def _order(at: Where) -> tuple[int, int]:
     return at[1], list(LETTER_OF).index(at[0])
+
+
+def _path_of(text: str) -> Path:
+    """A path as it is written, or where the cache has what was pulled under an id."""
+    from tdb_tui.machine.pull_saes import find_saes
+
+    path = Path(text).expanduser()
+    return path if path.exists() else find_saes(text) or path
 
 
 def _is_place(text: str) -> bool:

@@ -17,7 +17,7 @@ from model.effects.gradients import Gradients
 from model.effects.sublayers import overwritten
 from model.effects.vector_tables import sublayer
 from model.gpt2 import GPT2, wide
-from model.latents import active, beside, blocks, error, matrix_out
+from model.latents import Active, active, beside, blocks, error, matrix_out
 from model.lines import written_on
 from model.nodes import KINDS, NodeTable, joined
 from model.sites import Site, Where
@@ -92,18 +92,38 @@ def _reading(table: NodeTable) -> NDArray[np.bool_]:
     return np.isin(table.kind, [KINDS.index(kind) for kind in (Kind.FINAL_BIAS, Kind.TARGET_BIAS)])
 
 
+GROUPS = ("latent", "error", "beside")
+"What a dictionary has rows of: active latents, what they leave over, what stands beside them (its bias)."
+
+
 @torch.no_grad()
-def latent_table(
+def dictionary_tables(
     model: GPT2, trace: Trace, by: Gradients, places: Sequence[Where], positions: Sequence[int] | None = None
-) -> NodeTable:
-    """One row an active latent and token of these dictionaries (`positions`: these tokens only)."""
+) -> dict[str, NodeTable]:
+    """Every row of these dictionaries by its group, made of one encoding (`positions`: these tokens only).
+
+    A row an active latent and token, and a row a token of what they leave over and of what stands beside them.
+    """
     chosen = list(range(len(trace.tokens))) if positions is None else list(positions)
-    return joined([_latents(model, trace, by, at, chosen) for at in places] or [NodeTable.empty()])
+    tables = [_tables(model, trace, by, at, chosen) for at in places]
+    none = NodeTable.empty()
+    return {group: joined([none, *(each[group] for each in tables)]) for group in GROUPS}
 
 
-def _latents(model: GPT2, trace: Trace, by: Gradients, at: Where, chosen: Sequence[int]) -> NodeTable:
-    found, dictionary = active(trace, at, chosen), trace.dictionaries[at]
-    out = matrix_out(model, at)
+def _tables(
+    model: GPT2, trace: Trace, by: Gradients, at: Where, chosen: Sequence[int]
+) -> dict[str, NodeTable]:
+    found, aside = active(trace, at, chosen), wide(beside(trace, at))
+    left = error(trace, at, chosen, found, aside)
+    return {
+        "latent": _latents(model, trace, by, at, found),
+        "error": _vectors(model, trace, by, at, Kind.ERROR, left, chosen),
+        "beside": _vectors(model, trace, by, at, Kind.SAE_BIAS, aside[list(chosen)], chosen),
+    }
+
+
+def _latents(model: GPT2, trace: Trace, by: Gradients, at: Where, found: Active) -> NodeTable:
+    dictionary, out = trace.dictionaries[at], matrix_out(model, at)
     total, direct = (
         _by_place(gradient * reaching(trace, at)[:, None], out) for gradient in _gradients(trace, by, at)
     )
@@ -121,29 +141,6 @@ def _latents(model: GPT2, trace: Trace, by: Gradients, at: Where, chosen: Sequen
     return NodeTable.latents(
         site, layer, found.pos, found.index, found.value, norm.abs(), of_direct, of_total
     )
-
-
-@torch.no_grad()
-def error_table(
-    model: GPT2, trace: Trace, by: Gradients, places: Sequence[Where], positions: Sequence[int] | None = None
-) -> NodeTable:
-    """One row a token of what each of these dictionaries leaves over."""
-    chosen = list(range(len(trace.tokens))) if positions is None else list(positions)
-    tables = [_vectors(model, trace, by, at, Kind.ERROR, error(trace, at, chosen), chosen) for at in places]
-    return joined(tables or [NodeTable.empty()])
-
-
-@torch.no_grad()
-def beside_table(
-    model: GPT2, trace: Trace, by: Gradients, places: Sequence[Where], positions: Sequence[int] | None = None
-) -> NodeTable:
-    """One row a token of what each of these dictionaries puts out beside its latents: its bias."""
-    chosen = list(range(len(trace.tokens))) if positions is None else list(positions)
-    tables = [
-        _vectors(model, trace, by, at, Kind.SAE_BIAS, wide(beside(trace, at))[chosen], chosen)
-        for at in places
-    ]
-    return joined(tables or [NodeTable.empty()])
 
 
 def replaced_rows(trace: Trace, by: Gradients, places: Sequence[Where]) -> NodeTable:

@@ -21,7 +21,7 @@ from sae.normalization import Normalization
 from sae.places import PLACES
 from sae.reading import built, exact, matrix, place_of, tensor_of, whole
 
-WEIGHTS = "sae_weights.safetensors"
+WEIGHTS, SPARSITY = "sae_weights.safetensors", "sparsity.safetensors"
 TRANSCODERS = ("transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder")
 ARCHITECTURES = ("standard", "topk", "jumprelu", "gated", *TRANSCODERS)
 NORMALIZATIONS = {
@@ -65,7 +65,17 @@ def load_saelens(path: Path, where: Where | None) -> Autoencoder:
         normalization=_normalization(config, reads, name),
         pre_bias=kind not in TRANSCODERS and bool(config.get("apply_b_dec_to_input", True)),
         w_skip=found["W_skip"].T if "W_skip" in found else None,
+        density=_density(path / SPARSITY, name),
     )
+
+
+def _density(path: Path, name: str) -> Tensor | None:
+    """How often each latent was active at the end of training, which is kept as a power of ten beside the weights."""
+    if not path.is_file():
+        return None
+    tensors, _ = map_safetensors(path)
+    exact(tensors, ("sparsity",), (), f"{name}/{SPARSITY}")
+    return (10.0 ** tensor_of(tensors, "sparsity", name).float()).clamp(max=1.0)
 
 
 def _architecture(config: Mapping[str, Any], name: str) -> str:

@@ -48,12 +48,8 @@ def pull(name: str, *, progress: Progress = lambda file, done, total: None) -> P
     Files that are there already are not fetched again, and a file that stopped half-way goes on from there.
     Without a network, a model that is complete in the cache will do.  Raises PullError.
     """
-    from huggingface_hub.utils import disable_progress_bars, logging
-
-    disable_progress_bars()
-    logging.set_verbosity_error()
     try:
-        with _one_sentence(name):
+        with one_sentence("model", name, f"tdb-tui pull {name}"):
             return _pull_first(name, progress)
     except Unreachable:
         cached = find_cached(name)
@@ -80,12 +76,16 @@ def _pull_from(repository: str, info: Any, progress: Progress) -> Path:
     names = choose([sibling.rfilename for sibling in info.siblings or []])
     if not names:
         raise PullError(f"{repository} is not a GPT-2 in Hugging Face's format: nothing was downloaded")
+    return bring(repository, names, progress)[0].parent
+
+
+def bring(repository: str, names: list[str], progress: Progress) -> list[Path]:
+    """Fetch files of a repository into the cache; where each lies.  Raises PullError, and what the library does."""
     files = [locate(repository, file) for file in names]
     _check_space(repository, files)
     for file in files:
         fetch(file, progress)
-    paths = [Path(file_away(repository, file)) for file in files]
-    return paths[0].parent
+    return [Path(file_away(repository, file)) for file in files]
 
 
 def choose(names: list[str]) -> list[str]:
@@ -108,7 +108,8 @@ def _check_space(repository: str, files: list[HubFile]) -> None:
 
 
 @contextmanager
-def _one_sentence(name: str) -> Iterator[None]:
+def one_sentence(what: str, name: str, command: str) -> Iterator[None]:
+    """Whatever goes wrong in between is a PullError; `command` is what brings the rest of a `what` called `name`."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -116,8 +117,11 @@ def _one_sentence(name: str) -> Iterator[None]:
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
     )
+    from huggingface_hub.utils import disable_progress_bars, logging
 
-    again = f"run 'tdb-tui pull {name}' again to go on from there"
+    disable_progress_bars()
+    logging.set_verbosity_error()
+    again = f"run '{command}' again to go on from there"
     try:
         yield
     except PullError:
@@ -125,11 +129,12 @@ def _one_sentence(name: str) -> Iterator[None]:
     except KeyboardInterrupt as error:
         raise PullInterrupted(f"interrupted, what has arrived is kept: {again}") from error
     except HFValidationError as error:
-        raise PullError(f"'{name}' is not a Hugging Face id: gpt2, or OWNER/NAME") from error
+        example = "gpt2, or OWNER/NAME" if what == "model" else "OWNER/NAME"
+        raise PullError(f"'{name}' is not a Hugging Face id: {example}") from error
     except GatedRepoError as error:
         raise PullError(f"{name} is gated: ask for access on its page and set HF_TOKEN") from error
     except RepositoryNotFoundError as error:
-        raise PullError(f"no model '{name}' at {endpoint()}: is the name right, or is it private") from error
+        raise PullError(f"no {what} '{name}' at {endpoint()}: is the name right, or is it private") from error
     except OfflineModeIsEnabled as error:
         raise Unreachable(f"HF_HUB_OFFLINE is set and {name} is not in the cache: unset it") from error
     except HfHubHTTPError as error:

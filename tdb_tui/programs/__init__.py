@@ -9,7 +9,7 @@ from importlib import import_module
 import typer
 
 PROGRAMS = {
-    "pull": "download a model",
+    "pull": "download a model, or SAEs",
     "collate": "dataset examples of every component, from a corpus",
     "explain": "say what components do, into a store",
     "published": "what others published about components, into a store",

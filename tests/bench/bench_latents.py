@@ -10,7 +10,7 @@ import torch
 from model.dictionaries import Dictionaries
 from model.edits.interventions import Sources
 from model.effects import attribution
-from model.effects.latents import beside_table, error_table, latent_table
+from model.effects.latents import dictionary_tables
 from model.gpt2 import GPT2
 from model.sites import Site
 from model.trace import record
@@ -36,9 +36,7 @@ def with_saes(model: GPT2, saes: Dictionaries) -> int:
     trace = record(model, PROMPT, (), given)
     by = attribution.gradients(model, trace, METRIC, given)
     plain = sum(len(make(model, trace, by)) for make in TABLES)
-    return plain + sum(
-        len(make(model, trace, by, tuple(saes))) for make in (latent_table, error_table, beside_table)
-    )
+    return plain + sum(map(len, dictionary_tables(model, trace, by, tuple(saes)).values()))
 
 
 def main() -> None:
@@ -54,7 +52,9 @@ def main() -> None:
     x, relu = torch.randn(ROWS, D_MODEL), random_sae(0, WIDTH)
     relu = Autoencoder(relu.w_enc, relu.b_enc, relu.w_dec, relu.b_dec, relu.reads, relu.writes, Relu())
     model = random_small()
-    saes: Dictionaries = {(Site.MLP_OUT, layer): random_sae(layer, args.latents) for layer in range(12)}
+    saes: Dictionaries = {
+        (Site.MLP_OUT, layer): random_sae(layer, args.latents).in_columns() for layer in range(12)
+    }
     works = {
         "encode": here(lambda: relu.encode(x)),
         "matmul": here(lambda: x @ relu.w_enc),

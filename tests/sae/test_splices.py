@@ -16,10 +16,8 @@ from model.edits.interventions import Ablate, Change, Freeze, Mode, Patch, Sourc
 from model.effects import attribution
 from model.effects.attribution import Gradients
 from model.effects.latents import (
-    beside_table,
-    error_table,
+    dictionary_tables,
     in_use,
-    latent_table,
     replaced_rows,
     stands_for,
 )
@@ -84,7 +82,7 @@ def books(model: GPT2, trace: Trace, by: Gradients, letters: Collection[str]) ->
         ]
     )
     used = in_use(trace, letters, by.target.line)
-    tables = [table(model, trace, by, used) for table in (latent_table, error_table, beside_table)]
+    tables = dictionary_tables(model, trace, by, used).values()
     return joined([plain.take(~stands_for(plain, used)), replaced_rows(trace, by, used), *tables])
 
 
@@ -303,7 +301,7 @@ def test_C_total_effects_are_the_slopes_of_finite_differences(
     given = Sources(dictionaries=loaded(letter, normalization=normalization))
     trace = record(tiny, TOKENS, (), given)
     by = attribution.gradients(tiny, trace, LD, given)
-    table = latent_table(tiny, trace, by, [at])
+    table = dictionary_tables(tiny, trace, by, [at])["latent"]
     held = Freeze(Component(Kind.LN_FINAL_SCALE))
     given = replace(given, base=trace)
     for row in [int(each) for each in np.argsort(-np.abs(table.total))[:3]]:

@@ -12,7 +12,7 @@ from model.components import Component, Kind, Node
 from model.dictionaries import place_of
 from model.edits.interventions import Ablate, Mode, Sources, Span
 from model.effects import attribution
-from model.effects.latents import error_table, in_use, latent_table, replaced_rows, stands_for
+from model.effects.latents import dictionary_tables, in_use, replaced_rows, stands_for
 from model.effects.writes import write_of
 from model.frames import frame_target
 from model.gpt2 import GPT2
@@ -38,7 +38,7 @@ def direct_rows(
     parts = (attribution.embed_table, attribution.pair_table, attribution.mlp_table)
     plain = joined([part(model, trace, by) for part in parts])
     used = in_use(trace, letters, target.line, target.latent)
-    own = [part(model, trace, by, used) for part in (latent_table, error_table)]
+    own = [dictionary_tables(model, trace, by, used)[group] for group in ("latent", "error")]
     table = joined([plain.take(~stands_for(plain, used)), replaced_rows(trace, by, used), *own])
     return {table.node(row): float(table.direct[row]) for row in np.flatnonzero(table.direct).tolist()}
 
