@@ -56,7 +56,9 @@ class Saes:
     def _kept(self, path: Path, place: str) -> Sae:
         found = load(path, place_of(place) if place else None)
         fits(found, self._config, path.name)
-        kept = Sae(str(path.resolve()), place_text(found.writes))
+        kept = Sae(
+            str(path.absolute()), place_text(found.writes)
+        )  # a link may end in a name without a suffix
         self._read[kept] = found.to(device=self._device, dtype=self._dtype).in_columns()
         return kept
 
@@ -71,6 +73,8 @@ def load_saes(session: "Session", words: list[str] | None) -> list[str]:
 
     They are part of how the session starts, and no step to be undone.  Raises NotLoaded.
     """
+    from tdb_tui.session import opening  # which is made of the engine, and the engine of this
+
     bundled = BUNDLED / session.engine.info.directory.name
     if words is None and session.engine.info.directory.parent == DEMO.parent and bundled.is_dir():
         words = [str(bundled)]
@@ -81,7 +85,8 @@ def load_saes(session: "Session", words: list[str] | None) -> list[str]:
     except CommandError as error:
         raise NotLoaded(error.message, code="not-loaded") from None
     saes = with_saes((), found)
-    session.go(replace(session.state, inputs=replace(session.state.inputs, saes=saes)))
+    snapshot = session.go(replace(session.state, inputs=replace(session.state.inputs, saes=saes)))
+    session.opening = opening(snapshot.state.inputs, snapshot.tokenizer)
     return [f"{len(saes)} SAEs are loaded: info sae says how they do here, m and M swap their latents in"]
 
 
@@ -93,6 +98,21 @@ def with_saes(own: tuple[Sae, ...], more: Iterable[Sae]) -> tuple[Sae, ...]:
     """One SAE a place, a later one in the place of an earlier, in the order of the pass."""
     by_place: Mapping[str, Sae] = {each.place: each for each in (*own, *more)}
     return tuple(sorted(by_place.values(), key=lambda each: _order(place_of(each.place))))
+
+
+def words_of(saes: Iterable[Sae]) -> list[str]:
+    """What `set sae` is given to load them again: a directory of our own files where it holds them and no others."""
+    by_folder: dict[Path, list[Sae]] = {}
+    for each in saes:
+        by_folder.setdefault(Path(each.path).parent, []).append(each)
+    found: list[str] = []
+    for folder, here in by_folder.items():
+        own = all(each.path.endswith(".safetensors") for each in here)  # which say their place themselves
+        whole = (
+            len(here) > 1 and own and {str(path) for path in parts_of(folder)} == {each.path for each in here}
+        )
+        found += [str(folder)] if whole else [f"{each.place}={each.path}" for each in here]
+    return found
 
 
 def _order(at: Where) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from tdb_tui.language.parsing import quote
 from tdb_tui.likeliest import likeliest
 from tdb_tui.metrics import in_other_prompt, is_usual, make_metric, metric_words, place_of, refuse_metric
 from tdb_tui.readings import Reading
+from tdb_tui.saes import words_of
 from tdb_tui.state import Inputs, Place, Prompt, State
 from tdb_tui.sweeps.values import Picture
 from tdb_tui.tables.known import Known
@@ -332,7 +333,7 @@ def opening(inputs: Inputs, tokenizer: Tokenizer) -> tuple[str, ...]:
         f"distractor {distractors}".rstrip(),
         *([] if is_usual(metric, end) else [f"set metric {metric_words(metric, end)}"]),
         *([] if inputs.means is None else [f"set means {inputs.means.text}"]),
-        *(f"set sae {quote(f'{each.place}={each.path}')}" for each in inputs.saes),
+        *(f"set sae {quote(word)}" for word in words_of(inputs.saes)),
     )
 
 

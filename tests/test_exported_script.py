@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from model.sites import Site
+from sae.files import save_autoencoder
 from tdb_tui.engine import Engine
 from tdb_tui.session import Session
-from tests.sessions import begin, do, fail, load, write_model
+from tests.dictionaries import random_dictionary
+from tests.sessions import SHAPE, begin, do, fail, load, write_model
 
 ROOT = Path(__file__).parents[1]
 DIGITS = 1e-9
@@ -39,6 +42,9 @@ SESSIONS: dict[str, tuple[str, ...]] = {
     "paths and edges": (
         "path L0H1 -> L2H1.q from B", "edge ablate L0H1 -> L2H1.q, M0 -> U", "edge patch L0H2@END -> L2H1 from B",
     ),
+    "latents": (
+        "set sae saes", "ablate Fm1.3", "steer Fa2.7@END += 2", "ablate Xm1@END", "patch Fm1.5@END from B", "ablate M0@2",
+    ),
     "another prompt": ("prompt --no-bos Anna went to the store", "ablate L1H1@2"),
 }  # fmt: skip
 
@@ -51,6 +57,11 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 @pytest.fixture
 def session(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
     monkeypatch.chdir(tmp_path)
+    Path("saes").mkdir()
+    for site, layer in ((Site.MLP_OUT, 1), (Site.ATTN_OUT, 2)):
+        save_autoencoder(
+            random_dictionary((site, layer), SHAPE), Path("saes") / f"{site}.{layer}.safetensors"
+        )
     Path("prompts.txt").write_text(" Mary went to the store\n John gave Anna a drink and then went to the\n")
     return begin(engine)
 

@@ -119,3 +119,14 @@ def test_a_session_with_saes_is_saved_and_loaded(session: Session, engine: Engin
     say(other, f"load {tmp_path / 'it.json'}")
     assert other.state.inputs.saes == session.state.inputs.saes
     assert other.snapshot.now.value == pytest.approx(value, abs=1e-6)
+
+
+def test_a_script_loads_the_saes_again(session: Session, engine: Engine, files: Path, tmp_path: Path) -> None:
+    say(session, "ablate Fm1.3@END")
+    value = session.snapshot.now.value
+    script = tmp_path / "it.tdb"
+    say(session, f"export {script}")
+    other = begin(engine)
+    say(other, f"source {script}")
+    assert other.snapshot.now.value == pytest.approx(value, abs=1e-6)
+    assert other.state.inputs.saes == session.state.inputs.saes

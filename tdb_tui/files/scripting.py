@@ -6,9 +6,13 @@ from enum import Enum
 
 import torch
 
+from model.components import DICTIONARY
+from model.dictionaries import place_of
+from model.edits.interventions import flat
 from model.metrics import Quantity
 from model.tokenizer import printable
 from model.trace import Trace
+from sae import reading
 from tdb_tui.errors import CommandError
 from tdb_tui.files.saving import weights_hash
 from tdb_tui.session import Session
@@ -147,8 +151,21 @@ def _sources(code: Code, session: Session) -> Iterator[str]:
         code.modules.add("model.edits.means")
         yield from _means(code, session, inputs)
         parts += ["means=averages", "references=references"]
+    edited = {
+        place_of(change.component) for change in flat(inputs.changes) if change.component.kind in DICTIONARY
+    }
+    if edited:
+        code.modules |= {"sae.formats", "sae.reading"}
+        yield "SAES = {"
+        for each in inputs.saes:
+            if reading.place_of(each.place) in edited:
+                yield f"    {each.place!a}: Path({each.path!a}),"
+        yield "}"
+        parts.append("dictionaries=dictionaries_of()")
     yield ""
     yield ""
+    if edited:
+        yield from _DICTIONARIES.splitlines()
     yield from _sources_function(parts, inputs)
 
 
@@ -186,6 +203,15 @@ def _sources_function(parts: list[str], inputs: Inputs) -> Iterator[str]:
 def _comment(text: str) -> str:
     return printable(text).encode("ascii", "backslashreplace").decode()
 
+
+_DICTIONARIES = '''
+def dictionaries_of():
+    """The SAEs whose latents are edited, by the place that each takes apart."""
+    found = [formats.load(path, reading.place_of(place)) for place, path in SAES.items()]
+    return {each.writes: each.to(device=torch.device(DEVICE), dtype=DTYPE) for each in found}
+
+
+'''.lstrip()
 
 _MAIN = '''
 def value_of(model, metric, changes, where_from):
