@@ -19,7 +19,8 @@ from model.components import Component, Kind
 from model.edits.interventions import Change, Compound, flat
 from model.files import read_json, read_tensors
 from model.reference.edits import NOTHING, Edit, Given, Handed, Pass, Place, edits
-from model.reference.wiring import Reads, apart, given_by
+from model.reference.told import apart
+from model.reference.wiring import Reads, Scales, given_by
 
 KEPT_BYTES = 4 << 30
 """Weights kept in the dtype of the pass; those beyond are converted each time."""
@@ -76,15 +77,18 @@ class PlainGPT2:
         given: Given = NOTHING,
         tick: Tick = no_tick,
         handed: Mapping[Component, Handed] | None = None,
+        scales: Scales | None = None,
     ) -> Pass:
         """A whole pass with the edits made; `handed` is what paths give to read, where it is known.
+
+        `scales` are another run's, which norms of sub-layers then divide by.
 
         Raises ValueError for an edit that is unknown here.
         """
         single, edges, paths = apart(flat(changes))
         values: dict[Place, Tensor] = {}
         made = edits(single, given)
-        reads = Reads(self, values, made, edges, given)
+        reads = Reads(self, values, made, edges, given, scales=scales)
         if handed is not None:
             reads = replace(reads, given=handed)
         elif paths:
@@ -92,7 +96,8 @@ class PlainGPT2:
             reads = replace(reads, given=given_by(before, replace(reads, values=before.values), paths))
 
         def edit(name: str, layer: int, x: Tensor) -> Tensor:
-            values[name, layer] = made(name, layer, x)
+            held = None if scales is None else scales.shared(name, layer)
+            values[name, layer] = made(name, layer, x) if held is None else held
             return values[name, layer]
 
         with torch.no_grad():

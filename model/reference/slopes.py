@@ -16,7 +16,8 @@ from model.reference import effects
 from model.reference.edits import NOTHING, Given, Pass, Place, edits, place_of
 from model.reference.questions import Question, reread, value_of
 from model.reference.run import PlainGPT2, Tick, no_tick
-from model.reference.wiring import Reads, apart, told
+from model.reference.told import apart, told
+from model.reference.wiring import Reads, Scales
 
 STEP = 1e-3
 """Of the node's write, either way."""
@@ -37,13 +38,9 @@ def effects_of(
     held: str = "target",
     tick: Tick = no_tick,
 ) -> effects.Effects:
-    """The measures of a node.  Raises ValueError for what has none here, and where all scales are held."""
+    """The measures of a node.  Raises ValueError for what has none here."""
     if node.component.kind is Kind.FINAL_BIAS:
         return effects.effects_of(plain, run, question, node, ())
-    if held == "all":
-        raise ValueError(
-            "with edges or paths edited and every norm's scale held, estimates are unknown to it"
-        )
     if node.component.kind in RESIDUAL:
         raise ValueError(f"what edits of edges and paths add at {node.component} is unknown to it")
     none = tuple(each * 0 for each in run.stream)
@@ -84,9 +81,11 @@ def _slope(
     plain: PlainGPT2, run: Pass, question: Question, node: Node, given: Given, held: str, tick: Tick
 ) -> float:
     """By the node's size, what paths hand to their receivers being as it was: five points, an error of STEP^4."""
+    scales = Scales(_reads(plain, run, given)) if held == "all" else None
 
     def at(factor: float) -> float:
-        moved = plain.run(run.tokens, (*run.changes, _scaled(node, factor)), given, tick, run.handed)
+        changes = (*run.changes, _scaled(node, factor))
+        moved = plain.run(run.tokens, changes, given, tick, run.handed, scales)
         if held == "none":
             return value_of(plain, moved, question)
         return _read_at_scale(plain, run, moved, question)
@@ -106,13 +105,17 @@ def _read_at_scale(plain: PlainGPT2, run: Pass, moved: Pass, question: Question)
 
 def _direct(plain: PlainGPT2, run: Pass, question: Question, node: Node, given: Given) -> float:
     """What the unembedding's own stream would have more of, were there one more of the node and nothing else moved."""
-    single, edges, _ = apart(run.changes)
-    reads = Reads(plain, run.values, edits(single, given), edges, given)
-    end = Component(Kind.UNEMBED)
-    seen = told(end, edges, (plain.n_layer, plain.n_head), len(run.tokens))
+    reads, end = _reads(plain, run, given), Component(Kind.UNEMBED)
+    seen = told(end, reads.edges, (plain.n_layer, plain.n_head), len(run.tokens))
     more = replace(reads, values=_with(plain, reads, _scaled(node, 2.0)))
     added = more.stream(plain.last, seen) - reads.stream(plain.last, seen)
     return float(reread(plain, run, question, node.pos, added[node.pos]))
+
+
+def _reads(plain: PlainGPT2, run: Pass, given: Given) -> Reads:
+    """The writes of a run, to be added up again."""
+    single, edges, _ = apart(run.changes)
+    return Reads(plain, run.values, edits(single, given), edges, given)
 
 
 def _with(plain: PlainGPT2, reads: Reads, change: Ablate) -> Mapping[Place, Tensor]:

@@ -6,36 +6,21 @@ path's third pass is the same sum with the senders changed, all attention as in 
 again.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from model.components import Component, Kind
-from model.edits.changes import Change, Span
 from model.edits.edges import NODE_CHANGES, EdgeChange, EdgeKeep
-from model.edits.links import WHOLES, Link, reading_line
+from model.edits.links import reading_line
 from model.edits.path_edits import Meaning, PathPatch
 from model.reference.edits import NOTHING, Edit, Given, Handed, Pass, Place, edits, known, place_of
+from model.reference.told import Carried, Tail, Told, is_within, sent, tokens, told
 
 if TYPE_CHECKING:  # its pass asks here what readers meet
     from model.reference.run import PlainGPT2
-
-Wired = EdgeChange | EdgeKeep | PathPatch
-Tail = tuple[Component, int | None]
-"""A part that writes and, of a head's pair, its key."""
-Carried = Mapping[Tail, Mapping[int, NODE_CHANGES]]
-"""By part and token: the change of the part that a reader alone sees."""
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What one reader sees of parts in place of what they write."""
-
-    carried: Carried
-    spared: Carried = field(default_factory=dict[Tail, dict[int, NODE_CHANGES]])
-    "Parts that are kept while the whole that they are of is replaced."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +38,9 @@ class Reads:
     "Of readers at the end of paths."
     think: Callable[[int, Tensor], Tensor] | None = None
     "A layer's neurons in the stream that comes to it; None takes the run's own."
+    scales: "Scales | None" = None
+    "Norms' scales that are held; None divides by those of the stream."
+    _new: dict[NODE_CHANGES, Tensor] = field(default_factory=dict[NODE_CHANGES, Tensor], init=False)
 
     def own(self, reader: Component) -> Tensor | None:
         """The stream that a reader alone meets, None where it has no edited edge: [pos, d_model]."""
@@ -80,9 +68,12 @@ class Reads:
         if reader.kind is Kind.UNEMBED:
             return stream
         norm = 2 if reader.kind is Kind.MLP else 1
-        seen = plain.norm(
-            f"h.{layer}.ln_{norm}", stream, edit=lambda scale: self.made(f"ln{norm}_scale", layer, scale)
-        )
+        held = None if self.scales is None else self.scales.of(reader)
+
+        def edited(scale: Tensor) -> Tensor:
+            return self.made(f"ln{norm}_scale", layer, scale if held is None else held)
+
+        seen = plain.norm(f"h.{layer}.ln_{norm}", stream, edit=edited)
         if reader.kind is Kind.MLP:
             return seen @ plain.weight(f"h.{layer}.mlp.c_fc.weight") + plain.weight(
                 f"h.{layer}.mlp.c_fc.bias"
@@ -174,7 +165,7 @@ class Reads:
         return new
 
     def _within(self, whole: Component, carried: Carried) -> bool:
-        return any(WHOLES.get(part.kind) is whole.kind and part.layer == whole.layer for part, _ in carried)
+        return any(is_within(part, whole) for part, _ in carried)
 
     def _over(self, own: Tensor, tail: Tail, carried: Carried) -> Tensor:
         """A part's own write with what is carried in its place at some tokens: [pos, ...]."""
@@ -185,95 +176,31 @@ class Reads:
 
     def _changed(self, change: NODE_CHANGES) -> Tensor:
         """The tensor of a change's place, as it would be with the change made on top of the run's own."""
-        place = place_of(known(change))
-        return edits([change], self.source)(*place, self.values[place])
+        if change not in self._new:
+            place = place_of(known(change))
+            self._new[change] = edits([change], self.source)(*place, self.values[place])
+        return self._new[change]
 
 
-def told(reader: Component, wired: Sequence[Wired], shape: tuple[int, int], length: int) -> Told:
-    """What edited edges tell a reader; of one edge the later edit counts.  `shape` is of layers and heads."""
-    found = Told({})
-    for edit in wired:
-        if isinstance(edit, EdgeKeep):
-            found = _kept(edit, reader, shape, length)
-        elif isinstance(edit, EdgeChange):
-            found = _with([each.change for each in edit.carried if each.head == reader], found, length)
-    return found
+@dataclass(eq=False)
+class Scales:
+    """Norms' scales of a run: of the stream that most readers have in common, and of a reader's own."""
 
+    reads: Reads
+    "Of that run."
+    _own: dict[Component, Tensor] = field(default_factory=dict[Component, Tensor])
 
-def sent(path: PathPatch, length: int) -> Told:
-    """What a path's third pass sees of its senders."""
-    return _with(path.sends, Told({}), length)
+    def of(self, reader: Component) -> Tensor:
+        """What a reader with edited edges divides by: [pos, 1]."""
+        if reader not in self._own:
+            stream = self.reads.own(reader)
+            assert stream is not None, "such readers alone are asked for"
+            self._own[reader] = self.reads.plain.scale(stream)
+        return self._own[reader]
 
-
-def _with(changes: Sequence[NODE_CHANGES], before: Told, length: int) -> Told:
-    carried = {tail: dict(changes) for tail, changes in before.carried.items()}
-    spared = {tail: dict(changes) for tail, changes in before.spared.items()}
-    for change in changes:
-        tail = change.component, change.key
-        for pos in tokens(change.span, length):
-            carried.setdefault(tail, {})[pos] = change
-            for part, kept in spared.items():
-                if (
-                    part == tail
-                    or (change.key is None and part[0] == tail[0])
-                    or _is_within(part[0], tail[0])
-                ):
-                    kept.pop(pos, None)
-    return Told(carried, spared)
-
-
-def _is_within(part: Component, whole: Component) -> bool:
-    return WHOLES.get(part.kind) is whole.kind and part.layer == whole.layer
-
-
-def _kept(edit: EdgeKeep, reader: Component, shape: tuple[int, int], length: int) -> Told:
-    """Every node replaced for a reader at the tokens of the edit, but along its own kept edges."""
-    n_layer, n_head = shape
-    every = tokens(edit.like.span, length)
-    carried: dict[Tail, dict[int, NODE_CHANGES]] = {
-        (part, None): dict.fromkeys(every, _made(edit.like, part)) for part in _nodes(n_layer, n_head)
-    }
-    spared: dict[Tail, dict[int, NODE_CHANGES]] = {}
-    for link in edit.kept:
-        if link.head != reader:
-            continue
-        for pos in tokens(link.span, length):
-            if _is_part(link):
-                change = _made(edit.like, link.tail, link.key)
-                if pos in every:
-                    spared.setdefault((link.tail, link.key), {})[pos] = change
-            for (part, _), changes in carried.items():
-                whole = link.tail if link.tail.kind is Kind.ATTN else None
-                if not _is_part(link) and (part == link.tail or (whole and _is_within(part, whole))):
-                    changes.pop(pos, None)
-    return Told(carried, spared)
-
-
-def _nodes(n_layer: int, n_head: int) -> Iterator[Component]:
-    yield Component(Kind.EMBED)
-    for layer in range(n_layer):
-        yield from (Component(Kind.HEAD, layer, head) for head in range(n_head))
-        yield Component(Kind.MLP, layer)
-
-
-def _is_part(link: Link) -> bool:
-    return link.key is not None or link.tail.kind in (Kind.NEURON, Kind.TOKEN_EMBED, Kind.POS_EMBED)
-
-
-def _made(like: NODE_CHANGES, part: Component, key: int | None = None) -> NODE_CHANGES:
-    fields = {"source_key": key} if hasattr(like, "source_key") else {}
-    return replace(like, component=part, key=key, **fields)
-
-
-def tokens(span: Span | None, length: int) -> range:
-    return range(length) if span is None else range(span.first, span.last + 1)
-
-
-def apart(changes: Sequence[Change]) -> tuple[list[Change], list[EdgeChange | EdgeKeep], list[PathPatch]]:
-    """Changes of places, of edges, and of paths."""
-    paths = [change for change in changes if isinstance(change, PathPatch)]
-    edges = [change for change in changes if isinstance(change, EdgeChange | EdgeKeep)]
-    return [change for change in changes if not isinstance(change, Wired)], edges, paths
+    def shared(self, name: str, layer: int) -> Tensor | None:
+        """The run's own scale at a place; None for places that are none of a sub-layer's norm: [pos, 1]."""
+        return self.reads.values[name, layer] if name in ("ln1_scale", "ln2_scale") else None
 
 
 def given_by(run: Pass, reads: Reads, paths: Sequence[PathPatch]) -> dict[Component, Handed]:

@@ -68,6 +68,7 @@ class Second:
         self.inputs = snapshot.state.inputs
         self.given = given(self.inputs, plain, snapshot.tokenizer.eos, tick)
         self.run = plain.run(self.inputs.prompt.tokens, self.inputs.changes, self.given, tick)
+        self._found: dict[Node, effects.Effects] = {}
 
     @cached_property
     def base(self) -> torch.Tensor | None:
@@ -98,6 +99,11 @@ class Second:
 
     def effects_of(self, node: Node) -> effects.Effects:
         """Raises ValueError for what has none, and where edges and paths make them unknown."""
+        if node not in self._found:
+            self._found[node] = self._effects_of(node)
+        return self._found[node]
+
+    def _effects_of(self, node: Node) -> effects.Effects:
         if not slopes.is_wired(self.run):
             return effects.effects_of(self.plain, self.run, self.question, node, self.gradients)
         held = self.inputs.treatment.value

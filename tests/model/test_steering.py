@@ -326,7 +326,10 @@ def test_a_changes_text_is_the_command_that_makes_it(changes: list[Change], text
         (lambda: Ablate(L1H2, LAST, mode=Mode.CUT), "cut is of a head's pair"),
         (lambda: Ablate(LN1), "ln1_scale.1 is what a layer norm divides by"),
         (lambda: Patch(PATTERN1, LAST, MIDDLE), "1 positions cannot take 3"),
-        (lambda: Patch(PATTERN1, LAST, Span(2, 2)), "an attention row is patched from that of the same query"),
+        (
+            lambda: Patch(PATTERN1, LAST, Span(2, 2)),
+            "an attention row is patched from that of the same query",
+        ),
         (lambda: Steer(M0, amount=2.0), "M0@\\* is a vector: add a direction to it"),
         (lambda: Steer(N1, direction=ALONG), "N1.11@\\* is one number"),
         (lambda: Steer(M0, way=Way.SET, direction=ALONG), "M0@\\* is a vector"),
