@@ -160,10 +160,12 @@ def by_row(
     it.  Raises as `as_hook` does.
     """
     hooks: dict[Where, list[tuple[int, Hook]]] = {}
+    places = [(site_of(change), change) for change in flat(shared)]
     for row, changes in enumerate(rows):
-        made, sites = as_hook((*shared, *changes), sources), list(map(site_of, changes))
-        read = (sources.dictionaries[at].reads for at in sites if at in sources.dictionaries)
-        for at in dict.fromkeys((*sites, *read)):
+        sites = dict.fromkeys(map(site_of, changes))
+        sites |= {sources.dictionaries[at].reads: None for at in sites if at in sources.dictionaries}
+        made = as_hook([*(change for at, change in places if at in sites), *changes], sources)
+        for at in sites:
             hooks.setdefault(at, []).append((row, made))
     alike = as_hook(shared, sources)
 
