@@ -68,6 +68,12 @@ class Moves(Desk, inherit_bindings=False):
                 continue
         return {}
 
+    def activate(self, name: str) -> None:
+        """Give a pane the keys; what its cursor is on is then the selected node."""
+        if name in NODES:
+            self._pointed = name
+        super().activate(name)
+
     def _selection(self, look: Look) -> Selection:
         listed = self.pane(self.active)
         return Selection(
