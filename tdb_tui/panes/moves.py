@@ -70,9 +70,12 @@ class Moves(Desk, inherit_bindings=False):
 
     def activate(self, name: str) -> None:
         """Give a pane the keys; what its cursor is on is then the selected node."""
-        if name in NODES:
+        other = name in NODES and name != self._pointed
+        if other:
             self._pointed = name
         super().activate(name)
+        if other and self.in_view("inspect"):
+            self.owner.wanted()
 
     def _selection(self, look: Look) -> Selection:
         listed = self.pane(self.active)
