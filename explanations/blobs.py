@@ -1,5 +1,6 @@
-"""Examples and histograms as compressed bytes.  A damaged blob raises ValueError."""
+"""Examples, histograms and scores as compressed bytes.  A damaged blob raises ValueError."""
 
+import json
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,9 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from explanations.records import Floats, Histogram
+from explanations.records import Floats, Histogram, Score
 
 LEVEL = 6
+USUAL_SCORES = (
+    b',null],["absolute deviation",0.,["auc",0.,["r2",-0.,null],["detection",0.,["fuzzing",0.'
+    b',{"false":1,"true":1}],{"negative":2,"quantile":4,"random":4,"top":6}],[["correlation",0.'
+)
+"What scores look like: a dictionary for zlib, which makes them half as long."
 NO_KEY = np.iinfo(np.uint16).max
 
 
@@ -75,24 +81,25 @@ def unpack_slots(blob: bytes) -> Slots:
 
 
 def pack_counts(counts: NDArray[np.int64]) -> bytes:
-    """Counts of the bins that are not empty."""
+    """Counts of the bins between the first and the last that are not empty, byte plane by byte plane.
+
+    The upper bytes of counts are mostly zero: lying together they take next to nothing.
+    """
     used = np.flatnonzero(counts)
-    return _pack([len(used), len(counts)], (used.astype("<u4"), counts[used].astype("<i8")))
+    first, last = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 0)
+    planes = counts[first:last].astype("<i8").view("u1").reshape(-1, 8).T
+    return _pack([len(counts), first, last], (np.ascontiguousarray(planes),))
 
 
 def unpack_histogram(blob: bytes, edges: NDArray[np.float64]) -> Histogram:
     """Between the first and the last bin in use; `edges` are those of all bins."""
     data = zlib_bytes(blob)
-    used, bins = (int(number) for number in np.frombuffer(data, "<u4", 2))
+    bins, first, last = (int(number) for number in np.frombuffer(data, "<u4", 3))
     if bins != len(edges) - 1:
         raise ValueError(f"a histogram of {bins} bins where {len(edges) - 1} were expected")
-    places, found = np.frombuffer(data, "<u4", used, 8), np.frombuffer(data, "<i8", used, 8 + 4 * used)
-    if not used:
-        return Histogram(edges[:1], np.zeros(0, np.int64))
-    first, last = int(places[0]), int(places[-1])
-    counts = np.zeros(last - first + 1, np.int64)
-    counts[places - first] = found
-    return Histogram(edges[first : last + 2], counts)
+    planes = np.frombuffer(data, "u1", 8 * (last - first), 12).reshape(8, -1)
+    counts = np.ascontiguousarray(planes.T).view("<i8").reshape(-1).astype(np.int64)
+    return Histogram(edges[first : last + 1], counts)
 
 
 def pack_tokens(ids: Iterable[int]) -> bytes:
@@ -104,6 +111,30 @@ def pack_tokens(ids: Iterable[int]) -> bytes:
 
 def unpack_tokens(blob: bytes) -> tuple[int, ...]:
     return tuple(np.frombuffer(blob, f"<u{blob[0]}", offset=1).tolist()) if len(blob) > 1 else ()
+
+
+def pack_scores(scores: Iterable[Score]) -> bytes:
+    """`[name, value, low, high, samples]` each, `null` for samples that are those of the score before."""
+    rows: list[list[object]] = []
+    before: dict[str, int] | None = None
+    for score in scores:
+        samples = dict(score.samples)
+        rows.append([score.name, score.value, score.low, score.high, None if samples == before else samples])
+        before = samples
+    packer = zlib.compressobj(LEVEL, zdict=USUAL_SCORES)
+    return packer.compress(json.dumps(rows, sort_keys=True, separators=(",", ":")).encode()) + packer.flush()
+
+
+def unpack_scores(blob: bytes) -> tuple[Score, ...]:
+    found: list[Score] = []
+    unpacker = zlib.decompressobj(zdict=USUAL_SCORES)
+    try:
+        rows = json.loads(unpacker.decompress(blob) + unpacker.flush())
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    for name, value, low, high, samples in rows:
+        found.append(Score(name, value, low, high, found[-1].samples if samples is None else samples))
+    return tuple(found)
 
 
 def _pack(header: list[int], arrays: tuple[NDArray[np.generic], ...]) -> bytes:

@@ -158,6 +158,14 @@ class Explanation:
 
 
 @dataclass(frozen=True, slots=True)
+class Best:
+    """What is best said of a component, in short."""
+
+    text: str
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """A person's own words about a component, or about the model where `node` is empty."""
 

@@ -3,7 +3,7 @@
 import sqlite3
 from dataclasses import dataclass
 
-SCHEMA, VERSION = "tdb-store", "1"
+SCHEMA, VERSION = "tdb-store", "2"
 
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -31,9 +31,9 @@ CREATE TABLE sequences (
 );
 CREATE TABLE explanations (
     number INTEGER PRIMARY KEY, node TEXT NOT NULL, text TEXT NOT NULL, method TEXT NOT NULL, model TEXT NOT NULL,
-    prompt_version TEXT NOT NULL, score REAL, scores TEXT NOT NULL, samples TEXT NOT NULL,
-    UNIQUE (node, text, method, model, prompt_version)
+    prompt_version TEXT NOT NULL, score REAL, scores BLOB NOT NULL, samples TEXT NOT NULL
 );
+CREATE INDEX explanations_of_node ON explanations (node);
 CREATE TABLE notes (number INTEGER PRIMARY KEY, node TEXT NOT NULL, text TEXT NOT NULL);
 CREATE INDEX notes_of_node ON notes (node);
 CREATE VIRTUAL TABLE words USING fts5 (

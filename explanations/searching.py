@@ -1,5 +1,6 @@
 """Words -> components, over every text of a store."""
 
+import json
 import re
 import sqlite3
 
@@ -29,13 +30,12 @@ def _told(connection: sqlite3.Connection, query: str, limit: int) -> list[Hit]:
     """What somebody said about them."""
     found: list[Hit] = []
     for table, field in (("explanations", "explanation"), ("notes", "note")):
-        words = f"{table}_words"
+        best = _best(connection, f"{table}_words", query, limit)
         rows = connection.execute(
-            f"SELECT node, {table}.text, -bm25({words}) FROM {words} JOIN {table} ON number = {words}.rowid "
-            f"WHERE {words} MATCH ? ORDER BY bm25({words}) LIMIT ?",
-            (query, limit),
+            f"SELECT number, node, text FROM {table} WHERE number IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(best)),),
         )
-        found += [Hit(node, field, said, WEIGHTS[field] * (1 + rank)) for node, said, rank in rows]
+        found += [Hit(node, field, said, WEIGHTS[field] * (1 + best[number])) for number, node, said in rows]
     return found
 
 
@@ -43,9 +43,18 @@ def _seen(connection: sqlite3.Connection, query: str, limit: int) -> list[Hit]:
     """What they promote, where they peak, and the text around."""
     found: list[Hit] = []
     for field in ("promoted", "peak", "context"):
+        best = _best(connection, "words", f"{field} : ({' AND '.join(query.split())})", limit)
         rows = connection.execute(
-            f"SELECT node, {field}, -bm25(words) FROM words WHERE words MATCH ? ORDER BY bm25(words) LIMIT ?",
-            (f"{field} : ({' AND '.join(query.split())})", limit),
+            f"SELECT rowid, node, {field} FROM words WHERE rowid IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(best)),),
         )
-        found += [Hit(node, field, seen, WEIGHTS[field] * (1 + rank)) for node, seen, rank in rows]
+        found += [Hit(node, field, seen, WEIGHTS[field] * (1 + best[row])) for row, node, seen in rows]
     return found
+
+
+def _best(connection: sqlite3.Connection, table: str, query: str, limit: int) -> dict[int, float]:
+    """The rows that match best: row -> how well.  `ORDER BY rank` sorts within the index, no text is read for it."""
+    rows = connection.execute(
+        f"SELECT rowid, -rank FROM {table} WHERE {table} MATCH ? ORDER BY rank LIMIT ?", (query, limit)
+    )
+    return dict(map(tuple, rows.fetchall()))

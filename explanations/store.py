@@ -2,14 +2,15 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from explanations.bins import EDGES
-from explanations.blobs import Slots, matrix, unpack_histogram, unpack_slots, unpack_tokens
+from explanations.blobs import Slots, matrix, unpack_histogram, unpack_scores, unpack_slots, unpack_tokens
 from explanations.records import (
+    Best,
     Example,
     Explanation,
     Floats,
@@ -18,7 +19,7 @@ from explanations.records import (
     Note,
     Origin,
     Sampling,
-    Score,
+    Sequence,
     Statistics,
 )
 from explanations.schema import Identity, StoreError, read_identity, said
@@ -41,6 +42,14 @@ class Store:
         """Every component that was collated."""
         with self._reading():
             return [row["node"] for row in self._connection.execute("SELECT node FROM components")]
+
+    def counts(self) -> tuple[int, int]:
+        """How many components were collated, and how many explanations there are."""
+        with self._reading():
+            [row] = self._connection.execute(
+                "SELECT (SELECT count(*) FROM components), (SELECT count(*) FROM explanations)"
+            )
+            return row[0], row[1]
 
     def statistics(self, node: str) -> Statistics | None:
         """What is known of a component over the corpus; None where it was not collated."""
@@ -78,27 +87,21 @@ class Store:
             if row is None:
                 return []
             slots = unpack_slots(row["slots"])
-            numbers = range(len(slots.values))[:count]
-            return [self._example(row["collation"], slots, number, sampling) for number in numbers]
+            shown = range(len(slots.values))[:count]
+            sequences = self._sequences(row["collation"], [int(slots.ordinals[at]) for at in shown])
+            return [_example(slots, at, sequences[int(slots.ordinals[at])], sampling) for at in shown]
 
-    def _example(self, collation: int, slots: Slots, number: int, sampling: Sampling) -> Example:
-        row = self._one(
-            "SELECT tokens, source FROM sequences WHERE collation = ? AND ordinal = ?",
-            collation,
-            int(slots.ordinals[number]),
+    def _sequences(self, collation: int, ordinals: list[int]) -> dict[int, Sequence]:
+        """All of them by one query: a page asks for fifty.  Raises ValueError where one is missing."""
+        rows = self._connection.execute(
+            "SELECT ordinal, tokens, source FROM sequences "
+            "WHERE collation = ? AND ordinal IN (SELECT value FROM json_each(?))",
+            (collation, json.dumps(ordinals)),
         )
-        if row is None:
-            raise ValueError("a sequence is missing")
-        tokens = unpack_tokens(row["tokens"])
-        return Example(
-            tokens,
-            activations_of(slots, number, len(tokens)),
-            float(slots.values[number]),
-            int(slots.peaks[number]),
-            int(slots.keys[number]) if slots.of_pairs else None,
-            sampling,
-            row["source"],
-        )
+        found = {row["ordinal"]: Sequence(unpack_tokens(row["tokens"]), row["source"]) for row in rows}
+        if missing := set(ordinals) - found.keys():
+            raise ValueError(f"sequence {min(missing)} is missing")
+        return found
 
     def explanations(self, node: str) -> tuple[Explanation, ...]:
         """Best first; those without a score come last."""
@@ -109,15 +112,15 @@ class Store:
             )
             return tuple(map(explanation_of, rows))
 
-    def best(self, nodes: list[str]) -> dict[str, Explanation]:
+    def best(self, nodes: Iterable[str]) -> dict[str, Best]:
         """The best explanation of each of `nodes` that has one: what a table shows beside its rows."""
         with self._reading():
             rows = self._connection.execute(
-                f"SELECT {COLUMNS} FROM explanations WHERE node IN (SELECT value FROM json_each(?)) "
+                "SELECT node, text, score FROM explanations WHERE node IN (SELECT value FROM json_each(?)) "
                 "ORDER BY score IS NOT NULL, score, number DESC",
-                (json.dumps(nodes),),
+                (json.dumps(list(nodes)),),
             )
-            return {found.node: found for found in map(explanation_of, rows)}
+            return {node: Best(text, score) for node, text, score in rows}  # the last of each is its best
 
     def notes(self, node: str | None = None) -> tuple[Note, ...]:
         """Notes on a component, or all of them, oldest first."""
@@ -189,6 +192,18 @@ def _connect(path: Path, how: str) -> sqlite3.Connection:
     return connection
 
 
+def _example(slots: Slots, at: int, sequence: Sequence, sampling: Sampling) -> Example:
+    return Example(
+        sequence.tokens,
+        activations_of(slots, at, len(sequence.tokens)),
+        float(slots.values[at]),
+        int(slots.peaks[at]),
+        int(slots.keys[at]) if slots.of_pairs else None,
+        sampling,
+        sequence.source,
+    )
+
+
 def activations_of(slots: Slots, number: int, length: int) -> Floats:
     """[pos], or [query, key] for pairs."""
     found = slots.decoded(number)
@@ -202,14 +217,13 @@ def origin_of(plan: str) -> Origin | None:
 
 
 def explanation_of(row: sqlite3.Row) -> Explanation:
-    scores = tuple(Score(**each) for each in json.loads(row["scores"]))
     return Explanation(
         row["node"],
         row["text"],
         row["method"],
         row["model"],
         row["prompt_version"],
-        scores,
+        unpack_scores(row["scores"]),
         json.loads(row["samples"]),
         row["number"],
     )

@@ -2,19 +2,21 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from explanations.blobs import Slots, pack_counts, pack_slots, pack_tokens
+from explanations.blobs import Slots, pack_counts, pack_scores, pack_slots, pack_tokens, unpack_slots
 from explanations.records import Explanation, Moments, Note, Sampling, Sequence
 from explanations.schema import Identity, StoreError, lay_out, read_identity, said
 
+BETWEEN = " · "
+"What stands between two texts around peaks."
 WAIT = 60.0
 "Seconds that a writer waits for another one."
 FROM = " from "
@@ -172,19 +174,20 @@ def drop_component(connection: sqlite3.Connection, node: str) -> None:
 
 def put_explanations(connection: sqlite3.Connection, explanations: Iterable[Explanation]) -> None:
     """Add explanations; the same text by the same means is kept once, with its last scores."""
-    connection.executemany(
-        "INSERT INTO explanations (node, text, method, model, prompt_version, score, scores, samples) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
-        "score = excluded.score, scores = excluded.scores, samples = excluded.samples",
-        [
-            (
-                *(each.node, each.text, each.method, each.model, each.prompt_version, each.score),
-                json.dumps([asdict(score) for score in each.scores], sort_keys=True),
-                json.dumps(each.samples, sort_keys=True),
+    for each in explanations:
+        named = each.node, each.text, each.method, each.model, each.prompt_version
+        told = each.score, pack_scores(each.scores), json.dumps(each.samples, sort_keys=True)
+        done = connection.execute(
+            "UPDATE explanations SET score = ?, scores = ?, samples = ? "
+            "WHERE node = ? AND text = ? AND method = ? AND model = ? AND prompt_version = ?",
+            (*told, *named),
+        )
+        if not done.rowcount:
+            connection.execute(
+                "INSERT INTO explanations (node, text, method, model, prompt_version, score, scores, samples) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (*named, *told),
             )
-            for each in explanations
-        ],
-    )
 
 
 def drop_explanations(connection: sqlite3.Connection, numbers: Iterable[int]) -> None:
@@ -192,13 +195,51 @@ def drop_explanations(connection: sqlite3.Connection, numbers: Iterable[int]) ->
 
 
 def put_note(connection: sqlite3.Connection, note: Note) -> int:
-    """Add a note; its number."""
+    """Add a note unless there is the same; its number."""
+    told = connection.execute("SELECT number FROM notes WHERE node = ? AND text = ?", (note.node, note.text))
+    if there := told.fetchone():
+        return there[0]
     done = connection.execute("INSERT INTO notes (node, text) VALUES (?, ?)", (note.node, note.text))
     return done.lastrowid or 0
 
 
 def drop_note(connection: sqlite3.Connection, number: int) -> None:
     connection.execute("DELETE FROM notes WHERE number = ?", (number,))
+
+
+def thin(connection: sqlite3.Connection, kept: Mapping[Sampling, int], contexts: int) -> None:
+    """Keep so many examples of each component: of the top ones the first, of the others some all over their range.
+
+    Sequences in which no example is left go too; a component is found by the text around its first `contexts` peaks.
+    """
+    for row, text in connection.execute("SELECT rowid, context FROM words").fetchall():
+        fewer = BETWEEN.join(text.split(BETWEEN)[:contexts])
+        connection.execute("UPDATE words SET context = ? WHERE rowid = ?", (fewer, row))
+    used: set[tuple[int, int]] = set()
+    rows = connection.execute(
+        "SELECT examples.rowid, sampling, slots, collation FROM examples JOIN components USING (node) "
+        "JOIN families ON name = family"
+    ).fetchall()
+    for row, sampling, blob, collation in rows:
+        chosen = _some(unpack_slots(blob), kept[Sampling(sampling)], Sampling(sampling) is Sampling.TOP)
+        used |= {(collation, int(ordinal)) for ordinal in chosen.ordinals}
+        connection.execute("UPDATE examples SET slots = ? WHERE rowid = ?", (pack_slots(chosen), row))
+    connection.execute("CREATE TEMP TABLE used (collation, ordinal, PRIMARY KEY (collation, ordinal))")
+    connection.executemany("INSERT INTO used VALUES (?, ?)", used)
+    connection.execute("DELETE FROM sequences WHERE (collation, ordinal) NOT IN (SELECT * FROM used)")
+    connection.execute("DROP TABLE used")
+
+
+def _some(found: Slots, count: int, first: bool) -> Slots:
+    size = len(found.values)
+    count = min(count, size)
+    at = np.arange(count) if first else np.linspace(0, max(size - 1, 0), count).astype(np.int64)
+    return Slots(**{field.name: getattr(found, field.name)[at] for field in fields(Slots)})
+
+
+def drop_notes(connection: sqlite3.Connection, note: Note) -> None:
+    """Drop a component's notes with this text."""
+    connection.execute("DELETE FROM notes WHERE node = ? AND text = ?", (note.node, note.text))
 
 
 def finish(path: Path) -> None:

@@ -118,6 +118,15 @@ def file_digests(directory: Path) -> Iterator[bytes]:
             yield from pool.map(lambda start, path=path: _chunk_digest(path, start), spans)
 
 
+def file_hash(path: Path) -> str:
+    """Sixteen hexadecimal digits that say which file it is.  Raises CheckpointError."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+
+
 def _chunk_digest(path: Path, start: int) -> bytes:
     with path.open("rb") as file:
         file.seek(start)

@@ -157,12 +157,18 @@ def row_of(model: GPT2, trace: Trace, part: Component) -> Tensor:
 @torch.no_grad()
 def latent_value(trace: Trace, part: Component, pos: int) -> float:
     """A latent's activation at a token, edits made.  Raises ValueError."""
+    return float(latent_values(trace, part, slice(pos, pos + 1))[0])
+
+
+@torch.no_grad()
+def latent_values(trace: Trace, part: Component, tokens: slice = slice(None)) -> Tensor:
+    """A latent's activation at each token, edits made: [pos].  Raises ValueError."""
     dictionary, at = dictionary_of(trace.dictionaries, part), place_of(part)
     spliced = trace.spliced.get(at)
     if spliced is not None and bool((spliced.touched == part.index).any()):
-        return float(spliced.latents[pos, (spliced.touched == part.index).nonzero()[0, 0]])
+        return spliced.latents[tokens, (spliced.touched == part.index).nonzero()[0, 0]]
     index = numbers([part.index or 0], dictionary.w_dec)
-    return float(dictionary.encode(encoded(trace, at)[pos : pos + 1], index)[0, 0])
+    return dictionary.encode(encoded(trace, at)[tokens], index)[:, 0]
 
 
 def encoded(trace: Trace, at: Where) -> Tensor:

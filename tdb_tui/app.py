@@ -34,6 +34,7 @@ from tdb_tui.worker import Job, Worker
 
 if TYPE_CHECKING:
     from tdb_tui.commands import Done
+    from tdb_tui.explaining.background import Told
     from tdb_tui.session import Session
     from tdb_tui.turns import Turn
     from tdb_tui.views.data import Look
@@ -44,6 +45,9 @@ TERMINAL_THEME = "ansi-dark"
 OWN_THEME = "own"
 
 PROGRESS_SECONDS = 0.3
+
+OF_A_PAGE = (["info"], ["find"], ["explain"], ["mark"], ["note"])
+"Commands that a page stays laid open for."
 
 
 def chosen_theme(name: str | None, behind: Mapping[str, str]) -> Theme:
@@ -140,7 +144,7 @@ class TdbApp(App[int], inherit_bindings=False):
 
     async def _serve(self) -> None:
         try:
-            session, notes = await self.worker.open(self.main.stream, self._said)
+            session, notes = await self.worker.open(self.main.stream, self._said, self._told, self._moved)
         except CommandError as error:
             self.exit(error.exit_code, error.exit_code, message=f"*** {error}")
             return
@@ -167,13 +171,33 @@ class TdbApp(App[int], inherit_bindings=False):
         self._answer(job, done)
         if self.main.in_view("inspect") and done.look is not None and self.main.selected() != seen.node:
             self.wanted()  # the cursor has gone with what it follows
-        self.main.status.show("idle")
+        self.main.status.show(self.worker.resting)
         self.main.wish(working=False)
 
     def _said(self, lines: Sequence[str]) -> None:
         """An answer as far as it has come."""
         if self.worker.running is not None:
             self.main.log_pane.say(lines)
+
+    def _told(self, told: "Told") -> None:
+        """What a language model has said of a component, while other things were done."""
+        node, found = told.question.node, told.found
+        self._moved()
+        if found is None:
+            self.complain(told.complaint)
+            return
+        score = "" if found.score is None else f"{found.score:.2f}  "
+        self.main.log_pane.write([f"{node}  {score}{found.text}  ({found.model})"])
+        self.main.log_pane.update()
+        if self.main.page.view.node == node:
+            self.submit(f"info {node}")
+        else:
+            self.wanted()
+
+    def _moved(self) -> None:
+        """A question to a language model has come further."""
+        if self.worker.running is None:
+            self.main.status.show(self.worker.resting)
 
     def _answer(self, job: Job, turn: "Turn") -> None:
         """Put a turn on the screen."""
@@ -222,6 +246,7 @@ class TdbApp(App[int], inherit_bindings=False):
             self.main.ask(last.error.question, lambda: self.submit(then))
             return
         if last.error is not None:
+            self.main.close()
             if job.typed and job.line is not None and not last.interrupted and not self.main.line.value:
                 self.main.open_line(" ;; ".join(job.line.splitlines()), last.error.col)
             return
@@ -266,7 +291,8 @@ class TdbApp(App[int], inherit_bindings=False):
 
     def submit(self, line: str, typed: bool = False) -> None:
         """Carry out a line after those already waiting."""
-        self.main.close()
+        if not (self.main.wishes.zoom == "page" and line.split(maxsplit=1)[:1] in OF_A_PAGE):
+            self.main.close()
         self.worker.jobs.put_nowait(Job(line, typed))
 
     def complain(self, sentence: str) -> None:
@@ -397,7 +423,7 @@ class TdbApp(App[int], inherit_bindings=False):
 
     def action_cancel(self) -> None:
         """Stop what runs and forget what waits; else clear what is typed."""
-        if self.worker.cancel():
+        if self.worker.cancel() or self.worker.drop():
             return
         if self.main.line.value:
             self.main.line.clear()

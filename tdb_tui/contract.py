@@ -29,9 +29,10 @@ RESULTS: dict[str, dict[str, str]] = {
     "rank": {
         "target": "`metric`, `text`, `frame`, `pos`, `value`",
         "rows": "list of `{node, kind, layer, index, pos, key, act, write_norm, direct, total, measured, patched, "
-        "disagrees, count}`; kind is one of embed wte wpe head pair attn mlp neuron latent error bias layer token; "
-        "disagrees is whether measured says other than total; count is how many rows a group adds up, 1 for a node; "
-        "null where there is none or not computed",
+        "disagrees, count, explanation, score}`; kind is one of embed wte wpe head pair attn mlp neuron latent error "
+        "bias layer token; disagrees is whether measured says other than total; count is how many rows a group adds "
+        "up, 1 for a node; explanation is the best that the stores have of the component, score its own; null where "
+        "there is none or not computed",
         "balance": "`rows`, `biases`, `rest`, `sum`, `target`, `difference` of the direct effects",
     },
     "compare": {
@@ -172,8 +173,8 @@ RESULTS: dict[str, dict[str, str]] = {
     },
     "find": {
         "words": "as they were understood",
-        "rows": "list of `{node, field, text, rank}`, best first; field is `explanation`, `note`, `promoted`, `peak` "
-        "or `context`",
+        "rows": "list of `{node, field, text, rank, explanation, score}`, best first; field is `explanation`, `note`, "
+        "`promoted`, `peak` or `context`; explanation is the component's best, null where it has none",
     },
     "drives": {
         "node": "its address",

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from explanations.demo import STORE
 from model import sampling
+from model.components import Component
 from model.dictionaries import NoDictionary
 from model.edits.interventions import Change, ChangeError, Sources
 from model.gpt2 import GPT2, Config
@@ -28,6 +29,7 @@ from tdb_tui.errors import CommandError, ComputeFailed, Interrupted
 from tdb_tui.machine.devices import ComputeError, compute_errors, pick_device, pick_dtype
 from tdb_tui.machine.memory import give_back_large_tensors
 from tdb_tui.machine.models import DEMO
+from tdb_tui.machine.yours import your_stores
 from tdb_tui.measurements import Measured, Measurements
 from tdb_tui.readings import Reading
 from tdb_tui.saes import Saes
@@ -35,6 +37,7 @@ from tdb_tui.sets.references import KeptMeans, LazyRun, Matched, MeanActs, match
 from tdb_tui.state import Frame, Inputs, Means, Prompt
 from tdb_tui.stores import Stores
 from tdb_tui.sweeps.values import KeptSweeps
+from tdb_tui.tables.acts import Floats, activations
 
 if TYPE_CHECKING:
     from explanations.collation.collecting import Collector
@@ -77,7 +80,8 @@ class Engine:
         self._measurements = Measurements()
         self.sweeps = KeptSweeps()
         self.saes = Saes(model, info.config)
-        self.stores = Stores(self.weights_hash, [STORE] if info.directory == DEMO and STORE.exists() else [])
+        bundled = [STORE] if info.directory == DEMO and STORE.exists() else []
+        self.stores = Stores(self.weights_hash, bundled, your_stores(info.directory.name))
         self._values: OrderedDict[object, float] = OrderedDict()
         self._means = KeptMeans()
         self.interrupt = threading.Event()
@@ -156,6 +160,14 @@ class Engine:
 
     def _value_key(self, inputs: Inputs) -> tuple[object, ...]:
         return self._key(inputs.prompt, inputs.changes, inputs), inputs.metric
+
+    def run_of(self, prompt: Prompt, inputs: Inputs) -> Trace:
+        """Another prompt's run without edits, with the SAEs of `inputs`.  Raises ComputeFailed and Interrupted."""
+        return self._trace(prompt, (), inputs)
+
+    def acts_on(self, prompt: Prompt, inputs: Inputs, part: Component) -> Floats | None:
+        """What a component does at each token of another prompt, as `tables.acts` has it."""
+        return activations(self._model, self.run_of(prompt, inputs), part)
 
     def generate(
         self, inputs: Inputs, count: int, temperature: float = 0.0, top_k: int | None = None, seed: int = 0

@@ -6,6 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from explanations.records import Best
 from model.components import Component, Kind
 from model.edits.interventions import SINGLE, Ablate, Mode, Patch, flat
 from model.metrics import Metric
@@ -21,9 +22,10 @@ from tdb_tui.readings import Reading
 from tdb_tui.saes import words_of
 from tdb_tui.state import Inputs, Place, Prompt, State
 from tdb_tui.sweeps.values import Picture
-from tdb_tui.tables.known import Known
+from tdb_tui.tables.known import Found, Known
 
 if TYPE_CHECKING:
+    from tdb_tui.explaining.background import Background
     from tdb_tui.journal.writing import Journal
 
 
@@ -52,8 +54,12 @@ class Snapshot:
     "The metric of other inputs where it has been computed before."
     sweep: Picture | None = None
     "The last sweep, of this run or of one before it."
-    page: Known | None = None
-    "What is known of the component that was asked about last."
+    page: Known | Found | None = None
+    "What is known of the component that was asked about last, or what was searched for."
+    best: Callable[[Sequence[str]], Mapping[str, Best]] = field(default=lambda nodes: {})
+    "The best explanation of each component that the stores have one of."
+    kept: int = 0
+    "How many explanations and notes have been kept: what is shown of them is old when it has grown."
 
     @property
     def asked(self) -> Asked:
@@ -118,7 +124,11 @@ class Session:
         "What the journal that is gone on with has of sweeps."
         self._saved = True
         "Whether a file holds what has been changed, circuits apart."
-        self.page: Known | None = None
+        self.page: Known | Found | None = None
+        self.background: Background | None = None
+        "Where language models are asked while other commands are carried out; None where each is waited for."
+        self.found: Found | None = None
+        "What was searched for last."
         self.sweep: Picture | None = None
         "The last one, which snapshots show until there is another."
         self.snapshot = self._arrive(state)
@@ -216,9 +226,15 @@ class Session:
         base = self.engine.reading(replace(state.inputs, edits=()))
         other = self._other(state.inputs, base.metric)
         info, tokenizer = self.engine.info, self.engine.tokenizer
-        return Snapshot(
-            state, now, base, info, tokenizer, other, self.engine.known_value, self.sweep, self.page
-        )
+        kept = self.engine.known_value, self.sweep, self.page, self._best, self.engine.stores.kept
+        return Snapshot(state, now, base, info, tokenizer, other, *kept)
+
+    def _best(self, nodes: Sequence[str]) -> Mapping[str, Best]:
+        """Nothing where a store cannot be read: rankings do without, and whoever asks about one component is told."""
+        try:
+            return self.engine.stores.best(nodes)
+        except CommandError:
+            return {}
 
     def _other(self, inputs: Inputs, metric: Metric) -> Reading | None:
         """Prompt B read through the metric of A's baseline, so that a divergence is from that."""

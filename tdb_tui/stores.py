@@ -1,16 +1,22 @@
-"""The stores of dataset examples and explanations that a session looks things up in: read-only, opened when needed."""
+"""The stores that a session looks things up in, read-only and opened when needed, and the one it keeps things in."""
 
-from collections.abc import Callable, Sequence
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from explanations.records import Example, Explanation, Hit, Note, Sampling, Statistics
-from explanations.schema import StoreError
+from explanations.records import Best, Example, Explanation, Hit, Note, Sampling, Statistics
+from explanations.schema import Identity, StoreError
 from explanations.store import Store, open_store
+from explanations.writing import writing
 from model.components import DICTIONARY_SITES
+from model.files import CheckpointError
 from tdb_tui.errors import CommandError
 
+A = TypeVar("A")
 T = TypeVar("T")
 SITES = "".join(DICTIONARY_SITES)
 "Letters of the places that a latent may belong to, where it was typed without one."
@@ -27,16 +33,39 @@ def published_stores() -> Path:
     return user_cache_path("tdb-tui") / "published"
 
 
+@dataclass(frozen=True, slots=True)
+class Yours:
+    """Where the user's own stores are: one about each model, made when something is first kept."""
+
+    folder: Path
+    model: str
+
+    def found(self, model_hash: Callable[[], str]) -> Path | None:
+        """The one about this model; weights are hashed only where there is one that it may be."""
+        if not any(self.folder.glob(f"{self.model}-*.store")):
+            return None
+        path = self.path(model_hash())
+        return path if path.is_file() else None
+
+    def path(self, model_hash: str) -> Path:
+        return self.folder / f"{self.model}-{model_hash}.store"
+
+
 class Stores:
     """`model_hash` is asked for when a store is opened first: hashing the weights of a large model takes a second."""
 
-    def __init__(self, model_hash: Callable[[], str], paths: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, model_hash: Callable[[], str], paths: Sequence[Path] = (), yours: Yours | None = None
+    ) -> None:
         self._hash = model_hash
         self.paths = tuple(paths)
         "In the order in which they are asked."
+        self._yours = yours
         self._opened: tuple[Store, ...] | None = None
         self.own: Store | None = None
-        "The first that the user named, which takes what is explained in a session; a model's own is never written."
+        "The first that the user named."
+        self.kept = 0
+        "How many things have been kept in this session: what is shown of stores is old when it has grown."
 
     def use(self, paths: Sequence[Path]) -> None:
         """Look in these from now on.  Raises CommandError for one that cannot be used."""
@@ -49,14 +78,45 @@ class Stores:
             raise
 
     def opened(self) -> tuple[Store, ...]:
-        """In the order in which they are asked: what was published about the model last."""
-        if self._opened is None:
-            published = self._published()
+        """Those named or bundled, the user's own about this model, and what was published about it, in this order."""
+        opened = self._opened
+        if opened is None:
+            yours = None if self._yours is None else self._yours.found(self._hash)
+            paths = (*self.paths, *([yours] if yours else ()), *self._published())
             try:
-                self._opened = tuple(open_store(path, self._hash()) for path in (*self.paths, *published))
+                self._opened = opened = tuple(open_store(path, self._hash()) for path in paths)
             except StoreError as error:
                 raise CommandError(str(error), code="bad-store") from None
-        return self._opened
+        return opened
+
+    def keeper(self) -> tuple[Path, Identity] | None:
+        """The store that takes what is explained and noted: the first that the user named, else the user's own.
+
+        A model's own is never written.  None where there is nowhere to write.
+        """
+        if self.own is not None:
+            return self.own.path, self.own.identity
+        if self._yours is None:
+            return None
+        identity = Identity(self._yours.model, self._hash())
+        return self._yours.path(identity.model_hash), identity
+
+    @contextmanager
+    def keeping(self) -> Iterator[sqlite3.Connection]:
+        """The keeper, to write into.  Raises CommandError where it cannot be written."""
+        try:
+            found = self.keeper()
+            if found is None:
+                raise StoreError("no store to keep it in: start with --store FILE")
+            path, identity = found
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with writing(path, identity) as connection:
+                yield connection
+        except (StoreError, OSError, CheckpointError) as error:
+            raise CommandError(str(error), code="bad-store") from None
+        self.kept += 1
+        if path not in {store.path for store in self.opened()}:
+            self._opened = None
 
     def _published(self) -> list[Path]:
         """Hashing the weights takes its time: not where nothing was ever fetched."""
@@ -89,8 +149,19 @@ class Stores:
         ]
         return tuple(sorted(found, key=lambda each: (each.score is None, -(each.score or 0.0))))
 
+    def best(self, nodes: Sequence[str]) -> dict[str, Best]:
+        """The best explanation that any store has of each of `nodes`."""
+        found: dict[str, Best] = {}
+        for store in self.opened():
+            for node, each in _read(store.best, nodes).items():
+                if node not in found or (each.score or 0.0) > (found[node].score or 0.0):
+                    found[node] = each
+        return found
+
     def notes(self, node: str) -> tuple[Note, ...]:
-        return tuple(note for store in self.opened() for note in _read(store.notes, node))
+        """Of all stores, each text once."""
+        found = (note for store in self.opened() for name in names(node) for note in _read(store.notes, name))
+        return tuple({note.text: note for note in found}.values())
 
     def search(self, text: str, limit: int) -> list[Hit]:
         """Of all stores, best first, each component once."""
@@ -118,8 +189,8 @@ def names(node: str) -> list[str]:
     return [node]
 
 
-def _read(look: Callable[[str], T], text: str) -> T:
+def _read(look: Callable[[A], T], asked: A) -> T:
     try:
-        return look(text)
+        return look(asked)
     except StoreError as error:
         raise CommandError(str(error), code="bad-store") from None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tdb_tui.explaining.background import Told
     from tdb_tui.session import Session, Snapshot
     from tdb_tui.turns import Seen, Turn
     from tdb_tui.views.data import RankedView
@@ -47,10 +48,13 @@ class Worker:
         self,
         streamed: "Callable[[RankedView | HeatView | None], object]",
         said: "Callable[[Sequence[str]], object]",
+        told: "Callable[[Told], object]",
+        moved: Callable[[], object],
     ) -> "tuple[Session, list[str]]":
         """Open the session; `streamed` is called with a table or a map while it is measured.
 
-        `said` is called with the lines that a long answer has so far.
+        `said` is called with the lines that a long answer has so far, `told` with what came of a question to a language
+        model, and `moved` when one has come further.
         Returns it and notes for the user.  Raises CommandError.
         """
         loop = asyncio.get_running_loop()
@@ -65,6 +69,14 @@ class Worker:
             loop.call_soon_threadsafe(streamed, view)
 
         session.streamed, session.at_terminal = stream, True
+        from tdb_tui.explaining.background import Background
+        from tdb_tui.explaining.jobs import kept
+
+        session.background = Background(
+            lambda found: kept(session.engine.stores, found),
+            lambda what: loop.call_soon_threadsafe(told, what),
+            lambda: loop.call_soon_threadsafe(moved),
+        )
         session.said = lambda lines: loop.call_soon_threadsafe(said, lines)
         self.session = session
         return session, notes
@@ -101,6 +113,16 @@ class Worker:
         )
         return next((each for each in said if len(each) <= width), parts[0])
 
+    @property
+    def resting(self) -> str:
+        """What the status says while no command runs."""
+        asked = self.session.background.progress() if self.session and self.session.background else ""
+        return asked or "idle"
+
+    def drop(self) -> int:
+        """Drop the questions to language models; how many there were."""
+        return self.session.background.stop() if self.session and self.session.background else 0
+
     def cancel(self) -> bool:
         """Stop what runs, and forget what waits.  Returns whether something runs."""
         while not self.jobs.empty():
@@ -112,6 +134,8 @@ class Worker:
 
     def close(self) -> None:
         self._leaving = True
+        if self.session is not None and self.session.background is not None:
+            self.session.background.close()
         if self.session is not None:
             self.session.engine.interrupt.set()
         self._thread.shutdown(wait=self.session is not None, cancel_futures=True)

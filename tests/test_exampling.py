@@ -20,9 +20,11 @@ from tdb_tui.contract import RESULTS
 from tdb_tui.engine import Engine
 from tdb_tui.errors import CommandError
 from tdb_tui.session import Session
+from tdb_tui.tables.acts import activations, by_token
 from tdb_tui.tables.examples import histogram_line
-from tdb_tui.views.data import PageRow
-from tdb_tui.views.page import activations, page
+from tdb_tui.tables.known import Known
+from tdb_tui.views.data import PageView, ShadedRow, TextRow
+from tdb_tui.views.page import page
 from tests.sessions import PROMPT, PROMPT_B, begin, do, fail, load, said, write_model
 
 PLAN = Plan(length=8, batch=4, top=3, active=3, random=2)
@@ -142,28 +144,41 @@ def test_an_answer_holds_the_keys_of_the_contract(session: Session, name: str, l
     assert set(RESULTS[name]) <= set(do(session, line).result)
 
 
-def test_the_page_shows_what_is_known_and_shades_the_peaks(session: Session, engine: Engine) -> None:
+def texts_of(view: PageView) -> list[str]:
+    return [f"{row.label} {row.text}".strip() for row in view.rows if isinstance(row, TextRow)]
+
+
+def shaded(view: PageView) -> list[ShadedRow]:
+    return [row for row in view.rows if isinstance(row, ShadedRow)]
+
+
+def test_the_page_shows_what_is_known_and_the_examples(session: Session, engine: Engine) -> None:
     assert page(session.snapshot) is None
     do(session, "info N1.5")
     view = page(session.snapshot)
     assert view is not None and view.title == "N1.5"
-    texts = ["".join(text for text, _ in row) for row in view.rows]
-    assert texts[0] == "  0.62  the word zebra  (person)"
-    top = view.rows[texts.index("top") + 1]
-    assert [look for text, look in top if text.startswith("[")] == ["heat4"]
-    assert {look for _, look in top} <= {"plain", "dim", *(f"heat{level}" for level in range(5))}
+    assert view.what == "MLP neuron 5 of layer 1"
+    assert texts_of(view)[:2] == ["says  0.62  the word zebra", SCORED]
+    assert "note seen in giraffes" in texts_of(view)
+    top = engine.stores.examples("N1.5", Sampling.TOP)
+    rows = shaded(view)[1 : 1 + len(top)]
+    assert [row.label for row in rows] == [f"{each.value:.4g}" for each in top]
+    assert [row.peak for row in rows] == [each.peak for each in top]
+    labels = [row.label for row in view.rows]
+    assert {"says", "prompt", "top", "effect", "for", "against", "driven by", "near", "corpus"} <= set(labels)
 
 
-def test_the_page_of_a_head_names_both_ends_in_two_colours(session: Session) -> None:
-    rows: list[PageRow] = []
-    for head in range(4):
-        do(session, f"info L1H{head}")
-        view = page(session.snapshot)
-        assert view is not None
-        rows += [row for row in view.rows if any(text.startswith("<") for text, _ in row)]
-    assert rows, "no head reads another token than its own"
-    looks = {text[0]: look for text, look in rows[0] if text[0] in "[<"}
-    assert looks["["].startswith("heat") and looks["<"].startswith("heat-")
+SCORED = "correlation with its activations (0 is chance, 1 perfect); by person"
+
+
+def test_the_page_of_a_head_has_what_asks_and_what_is_found(session: Session) -> None:
+    do(session, "info L1H2")
+    view = page(session.snapshot)
+    assert view is not None
+    assert {"asked by", "found in"} <= {row.label for row in view.rows}
+    pairs = [row for row in shaded(view) if row.key is not None]
+    assert pairs and all(row.acts.ndim == 2 for row in pairs)
+    assert all(row.acts[row.peak, row.key] == row.acts.max() for row in pairs)
 
 
 def test_the_prompts_own_activations_on_the_page_are_those_of_the_run(
@@ -171,9 +186,11 @@ def test_the_prompts_own_activations_on_the_page_are_those_of_the_run(
 ) -> None:
     for name in ("N1.5", "L1H2", "M1"):
         do(session, f"info {name}")
-        assert session.page is not None
-        acts = activations(session.snapshot, session.page)
+        assert isinstance(session.page, Known)
+        run = session.snapshot.now
+        acts = activations(run.model, run.trace, session.page.component)
         assert acts is not None
+        acts = by_token(acts)
         node = do(session, f"p {name}@END").result["value"]
         if name == "N1.5":
             assert acts[-1] == pytest.approx(node["act"], rel=1e-5)

@@ -8,6 +8,7 @@ import pytest
 
 from tdb_tui.contract import RESULTS
 from tdb_tui.engine import Engine, load_engine
+from tdb_tui.language.parsing import quote
 from tdb_tui.machine.models import find_model
 from tdb_tui.session import Session
 from tests.explaining.language_model import serving
@@ -55,6 +56,15 @@ def test_what_was_not_explained_is_explained_from_its_examples(session: Session)
     assert "made just now" in said(do(session, "explain N0.1"))
 
 
+def test_a_typed_sentence_is_scored_without_a_language_model(session: Session) -> None:
+    [wrong] = rows(session, "explain N0.1 \"active on zebras and ' to'\"")
+    found = rows(session, "explain N0.1")[0]
+    [right] = rows(session, f"explain N0.1 {quote(found['text'])}")
+    assert right["score"] > 0.5 > wrong["score"]
+    assert set(right["scores"]) >= {"correlation", "r2", "auc", "detection", "fuzzing"}
+    assert (right["method"], right["model"]) == ("person", "")
+
+
 def test_a_language_model_explains_and_the_users_store_keeps_it(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,7 +96,7 @@ def test_an_interrupted_question_keeps_nothing(session: Session, monkeypatch: py
     [
         ("explain", "explain which node"),
         ("explain N5.5", "no explanation of N5.5, and no examples"),
-        ("explain N0.0 names", "say which language model"),
+        ("explain N0.0 unheardof", "nothing in it is a token of this model"),
         ("explain N0.0 --by m", "set TDB_EXPLAINER_URL"),
         ("explain N0.99999", "out of range"),
     ],

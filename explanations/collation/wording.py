@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from explanations.blobs import Slots
 from explanations.collation.corpus import Row
 from explanations.collation.groups import Group
+from explanations.writing import BETWEEN
 from model.gpt2 import GPT2, wide
 from model.tokenizer import Tokenizer
 
@@ -62,4 +63,4 @@ def words(top: Slots, rows: Sequence[Row], promoted: tuple[int, ...], texts: Tex
         peaks += [texts.of([tokens[end]]) for end in ends]
         around.append(texts.of(tokens[max(0, peak - AROUND) : peak + AROUND + 1]))
     tokens_promoted = " ".join(texts.of([id]) for id in promoted)
-    return tokens_promoted, " ".join(dict.fromkeys(peaks)), " · ".join(dict.fromkeys(around))
+    return tokens_promoted, " ".join(dict.fromkeys(peaks)), BETWEEN.join(dict.fromkeys(around))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
+from explanations.hypotheses.shapes import shapes
 from explanations.hypotheses.tables import Hypothesis, fit
 from explanations.hypotheses.wording import PAIRS, TOKENS, promotion
 from explanations.judging import FIRST, judge, of_pairs, simulated
@@ -9,16 +10,31 @@ from explanations.records import Explanation
 from explanations.scoring import auc_score, simulation_scores
 from explanations.splits import QUIET, Held, Splits
 
+SLACK = 0.03
+"Hypotheses whose fits differ by less are about as good."
 KEPT = 3
 "Hypotheses that are kept of a component."
 
 
-def hypotheses(splits: Splits, promoted: tuple[int, ...] = ()) -> list[Hypothesis]:
-    """All of them, fitted on `splits.explain`, the best on `splits.calibrate` first."""
-    features = PAIRS if of_pairs(splits) else TOKENS + ((promotion(promoted),) if promoted else ())
+def hypotheses(
+    splits: Splits, promoted: tuple[int, ...] = (), spell: Callable[[int], str] | None = None
+) -> list[Hypothesis]:
+    """All of them, fitted on `splits.explain`, the best on `splits.calibrate` first.
+
+    Of those that are about as good as the best, the one with the smallest table comes first: the sentences of large
+    ones name single tokens where the truth may be a rule (as the one-standard-error rule of Breiman et al. 1984).
+    """
+    pairs = of_pairs(splits)
+    features = PAIRS if pairs else TOKENS + ((promotion(promoted),) if promoted else ())
+    if spell is not None:
+        features += (shapes(spell)[pairs],)
     found = [fit(feature, splits.explain) for feature in features]
     chosen_on = splits.calibrate or splits.explain
-    return sorted(found, key=lambda each: -_fit(each, chosen_on, splits))
+    fits = {id(each): _fit(each, chosen_on, splits) for each in found}
+    found.sort(key=lambda each: -fits[id(each)])
+    good = [each for each in found if fits[id(each)] >= fits[id(found[0])] - SLACK]
+    simplest = min(good, key=lambda each: len(each.keys))
+    return [simplest, *(each for each in found if each is not simplest)]
 
 
 def guess(
@@ -43,7 +59,7 @@ def guess(
             scores=judge(found.predict, splits, seed=seed),
             samples=kinds(splits.explain),
         )
-        for found in hypotheses(splits, promoted)[:count]
+        for found in hypotheses(splits, promoted, spell)[:count]
     )
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from explanations.collation.collecting import CollationError, Share
 from explanations.collation.corpus import describe
 from explanations.collation.groups import Group, directions, heads, latents, mlp, neurons
 from explanations.collation.plans import Plan
-from model.files import CheckpointError
+from model.files import file_hash
 from model.gpt2 import GPT2
 from model.sites import Site
 from sae.formats import load, parts_of
@@ -62,7 +61,9 @@ class Job:
             autoencoder = load(part, place_of(place) if place else None)
             fits(autoencoder, model.config, part.name)
             kind = model.wte.weight
-            found.append(latents(model, autoencoder.to(device=kind.device, dtype=kind.dtype), hash_of(part)))
+            found.append(
+                latents(model, autoencoder.to(device=kind.device, dtype=kind.dtype), file_hash(part))
+            )
         return found
 
     def state(self, share: Share) -> Path:
@@ -77,7 +78,7 @@ class Job:
             "corpus": describe(self.paths, self.field),
             "model": model_hash,
             "kinds": list(self.kinds),
-            "saes": [hash_of(part) for words in self.saes for part in parts_of(_placed(words)[1])],
+            "saes": [file_hash(part) for words in self.saes for part in parts_of(_placed(words)[1])],
             "directions": list(self.directions),
             "dtype": dtype,
             "device": device.partition(":")[0],
@@ -88,18 +89,6 @@ class Job:
 def _placed(words: str) -> tuple[str, Path]:
     place, _, path = words.rpartition("=")
     return place, Path(path).expanduser()
-
-
-def hash_of(path: Path) -> str:
-    """Sixteen hexadecimal digits that say which file it is.  Raises CheckpointError."""
-    whole = sha256()
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                whole.update(chunk)
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
-    return whole.hexdigest()[:16]
 
 
 def _direction(model: GPT2, text: str) -> Group:

@@ -42,7 +42,7 @@ def pp(session: Session, call: Call) -> Reply:
     return Reply(
         (
             *first.lines,
-            *notes_of(session.state, str(node.component)),
+            *(f"note: {text}" for text in notes_of(session.state, str(node.component))),
             "",
             *ends_lines(snapshot.tokenizer, ends, ("up", "logits", "down", "logits")),
             "",

@@ -1,4 +1,4 @@
-"""What a component does in a corpus: dataset examples, and components found by words."""
+"""What a component does in a corpus: dataset examples, and what stores know, as lines."""
 
 from dataclasses import asdict
 
@@ -8,10 +8,10 @@ from tdb_tui.commands.table import command
 from tdb_tui.errors import CommandError, did_you_mean
 from tdb_tui.formats import plain
 from tdb_tui.language.arguments import at_most, one_component, option_integer
-from tdb_tui.language.parsing import Call, unquote
-from tdb_tui.names import TEXT
+from tdb_tui.language.parsing import Call
 from tdb_tui.replies import Reply, columns
 from tdb_tui.session import Session
+from tdb_tui.stores import Stores
 from tdb_tui.tables.examples import (
     example_line,
     example_rows,
@@ -87,37 +87,6 @@ def _sampling(call: Call) -> Sampling:
     return Sampling(word.text)
 
 
-@command(
-    "find",
-    usage="WORDS [-n N]",
-    group="seeing",
-    options={"n": True},
-    complete=(TEXT,),
-    examples=("find Mary", "find the store -n 5"),
-)
-def find(session: Session, call: Call) -> Reply:
-    """Components by words: in explanations and notes, in the tokens that they promote and peak at, in the text around.
-
-    Every word must occur, in whatever form (`movie` finds `movies`); explanations and notes count most, then tokens,
-    then the text around the peaks.  `info NODE` shows more of one.
-    """
-    words = unquote(call.rest().text)
-    if not words.strip():
-        raise CommandError("find which words: find Mary", code="missing-argument")
-    stores = session.engine.stores
-    if not stores.opened():
-        raise CommandError(NO_STORE, "no-store")
-    count = option_integer(call, "n", 12, "a number of components", least=1)
-    hits = stores.search(words, count)
-    cells = [(hit.node, hit.field, _short(session.engine.tokenizer.display(hit.text))) for hit in hits]
-    rows = [{"node": hit.node, "field": hit.field, "text": hit.text, "rank": hit.rank} for hit in hits]
-    return Reply(columns(cells) or (f"nothing is found by {words!r}",), {"words": words, "rows": rows})
-
-
-def _short(text: str, width: int = 60) -> str:
-    return text if len(text) <= width else f"{text[: width - 1]}…"
-
-
 def known_lines(tokenizer: Tokenizer, known: Known, count: int = 3) -> list[str]:
     """What the stores say of a component, for `info`; nothing where none knows it."""
     said = [*explanation_lines(known.explanations), *(f"note: {text}" for text in known.notes)]
@@ -128,3 +97,17 @@ def known_lines(tokenizer: Tokenizer, known: Known, count: int = 3) -> list[str]
         cells = [(plain(each.value), example_line(tokenizer, each)) for each in found[:count]]
         said += [sampling.value, *(f"  {line}" for line in columns(cells, "r-"))]
     return [*said, f"examples {known.component} lists more"]
+
+
+def store_rows(stores: Stores) -> list[tuple[str, ...]]:
+    """The stores that are looked in, how much each knows, and which one takes notes and explanations."""
+    found = stores.keeper()
+    keeper = None if found is None else found[0]
+    rows: list[tuple[str, ...]] = []
+    for store in stores.opened():
+        nodes, explained = store.counts()
+        takes = "keeps what you note and explain" if store.path == keeper else "only read"
+        rows.append((f"{nodes:,} components", f"{explained:,} explanations", takes, str(store.path)))
+    if keeper is not None and keeper not in {store.path for store in stores.opened()}:
+        rows.append(("", "", "will keep what you note and explain", str(keeper)))
+    return rows

@@ -1,15 +1,14 @@
 """Help from the table of commands, the history, and the way out."""
 
-from dataclasses import replace
-
 from model.addresses import AddressError, parse_component
 from tdb_tui.circuits.tables import summary
 from tdb_tui.commands.checkpointing import checkpoint_rows
-from tdb_tui.commands.exampling import known_lines
+from tdb_tui.commands.exampling import store_rows
 from tdb_tui.commands.inspecting import print_
 from tdb_tui.commands.latents import sae_cells
 from tdb_tui.commands.naming import alias_rows, variable_rows
-from tdb_tui.commands.noting import note_rows, notes_of
+from tdb_tui.commands.noting import note_rows
+from tdb_tui.commands.paging import page_of
 from tdb_tui.commands.setting import config_rows
 from tdb_tui.commands.stops import display_rows, stop_rows
 from tdb_tui.commands.table import command, registry
@@ -19,13 +18,14 @@ from tdb_tui.formats import metric_text, signed
 from tdb_tui.language.arguments import at_most, integer, one_component, option_integer, unpaged
 from tdb_tui.language.parsing import Call, Word
 from tdb_tui.language.registry import Command, Repeat
+from tdb_tui.names import TEXT
 from tdb_tui.replies import Reply, columns
 from tdb_tui.session import Session
-from tdb_tui.tables.known import known
 from tdb_tui.topics import TOPICS
 
 NONE = {
     "sae": "No SAE loaded",
+    "stores": "No store is loaded: start with --store FILE, made with tdb-tui collate",
     "display": "Nothing is displayed: display EXPR",
     "circuit": "No circuit in use",
 }
@@ -40,7 +40,18 @@ GROUPS = ("running", "stops", "seeing", "tracing", "changing", "keeping", "help"
 "In the order in which a newcomer needs them."
 
 INFO = (
-    *("interventions", "checkpoints", "stops", "display", "frames", "prompt", "model", "sae", "circuit"),
+    *(
+        "interventions",
+        "checkpoints",
+        "stops",
+        "display",
+        "frames",
+        "prompt",
+        "model",
+        "sae",
+        "stores",
+        "circuit",
+    ),
     *("aliases", "variables", "notes", "history", "config"),
 )
 
@@ -120,14 +131,18 @@ def history(session: Session, call: Call) -> Reply:
 
 @command(
     "info",
-    usage="interventions|checkpoints|stops|display|frames|prompt|model|sae|circuit|aliases|variables|notes|history"
-    "|config|NODE",
+    usage="interventions|checkpoints|stops|display|frames|prompt|model|sae|stores|circuit|aliases|variables|notes"
+    "|history|config|NODE [TEXT]",
     group="seeing",
-    complete=("info", "node"),
-    examples=("info interventions", "info model"),
+    complete=("info", "node", TEXT),
+    examples=("info interventions", "info L1H3"),
 )
 def info(session: Session, call: Call) -> Reply:
-    """What is set: edits, stops, displays, the prompt, the model; or a node's measures."""
+    """What is set: edits, stops, displays, the prompt, the model; or the page of a component.
+
+    A page says what a component does and how well that predicts it, what it does on the prompt, in a corpus, and on
+    TEXT where one is given; which tokens it speaks for and what drives it; what is like it.
+    """
     if not call.args:
         raise CommandError(f"info about what: {', '.join(INFO)}, or a node", code="missing-argument")
     topic = _topic(call.args[0].text)
@@ -164,7 +179,7 @@ def quit_(session: Session, call: Call) -> Reply:
 
 
 def _about(session: Session, call: Call) -> Reply:
-    """A node's measures and what is noted of it.  Raises CommandError."""
+    """A node's page.  Raises CommandError."""
     word = call.args[0]
     try:
         part = one_component(session.snapshot, word)
@@ -173,13 +188,7 @@ def _about(session: Session, call: Call) -> Reply:
             raise
         right = did_you_mean(word.text, INFO) or f": {', '.join(INFO)}, or a node"
         raise CommandError(f"info knows no {word.text!r}{right}", error.code, col=word.col) from None
-    reply = print_(session, call)
-    found = known(session.engine.stores, part)
-    own = (*reply.lines, *notes_of(session.state, str(part)))
-    session.page = replace(found, measures=own)
-    session.go(session.state)
-    said = (*own, *known_lines(session.engine.tokenizer, found))
-    return replace(reply, lines=said, view="page")
+    return page_of(session, call, part)
 
 
 def help_text(each: Command) -> tuple[str, ...]:
@@ -241,6 +250,8 @@ def _info_rows(session: Session, topic: str) -> list[tuple[str, ...]]:
             return note_rows(state)
         case "sae":
             return sae_cells(snapshot)
+        case "stores":
+            return store_rows(session.engine.stores)
         case "prompt":
             rows = [("A", state.inputs.prompt.text)]
             return rows + ([("B", state.inputs.prompt_b.text)] if state.inputs.prompt_b else [])

@@ -1,10 +1,15 @@
 """What a person writes beside the numbers: notes, and text in the log."""
 
+import sqlite3
+from collections.abc import Callable
 from dataclasses import replace
 
+from explanations.records import Note as StoredNote
+from explanations.writing import drop_notes, put_note
 from model.addresses import AddressError, parse_components, split_node
 from tdb_tui.commands.table import command
 from tdb_tui.errors import CommandError
+from tdb_tui.files.output import writes
 from tdb_tui.language.arguments import at_most, integer, node_word
 from tdb_tui.language.parsing import Call, Word, unquote
 from tdb_tui.names import TEXT
@@ -24,7 +29,9 @@ from tdb_tui.state import Note, State
 def note_(session: Session, call: Call) -> Reply:
     """Write down a finding, of a node where it begins with one; without a text, list what has been written down.
 
-    Notes are saved with the session; `info NODE` shows those of a node.  `--drop 2` takes the second away.
+    Notes are saved with the session.  Those of a component are kept beyond it as well, for every later session about
+    this model: in the store given with `--store`, else in one of your own beside your data, for the stores that come
+    with models are never written.  `info NODE` shows them and `find` finds them.  `--drop 2` takes the second away.
     """
     state = session.state
     if (number := call.option("drop")) is not None:
@@ -32,8 +39,10 @@ def note_(session: Session, call: Call) -> Reply:
         at = integer(Word(number, call.options[-1].col), "a note's number", least=1)
         if at > len(state.notes):
             raise CommandError(f"no note {at}: note lists them", "no-note", col=call.options[-1].col)
-        _keep(session, tuple(each for n, each in enumerate(state.notes, start=1) if n != at))
-        return note(f"{len(session.state.notes)} notes")
+        gone = state.notes[at - 1]
+        _keep(session, tuple(each for each in state.notes if each is not gone))
+        warnings = _in_store(session, gone, drop_notes)
+        return replace(note(f"{len(session.state.notes)} notes"), warnings=warnings)
     if not call.args:
         rows = note_rows(state)
         return Reply(columns(rows) or ("No notes",), {"notes": [list(row[1:]) for row in rows]})
@@ -42,8 +51,26 @@ def note_(session: Session, call: Call) -> Reply:
     if not text:
         raise CommandError(f"note what about {node}: note {node} copies the name", "missing-argument")
     _keep(session, (*state.notes, Note(text, node)))
+    warnings = _in_store(session, Note(text, node), put_note)
     said = f"noted{f' of {node}' if node else ''}: {text}"
-    return Reply((said,), {"node": node, "text": text})
+    return Reply((said,), {"node": node, "text": text}, warnings)
+
+
+def _in_store(
+    session: Session, written: Note, act: Callable[[sqlite3.Connection, StoredNote], object]
+) -> tuple[str, ...]:
+    """Keep, or drop, a note of components beyond the session; what is wrong where that cannot be done."""
+    if not written.node or not writes():
+        return ()
+    components, _, placed = written.node.partition("@")
+    text = f"{written.text}  ({written.node})" if placed else written.text
+    try:
+        with session.engine.stores.keeping() as connection:
+            for component in components.split(","):
+                act(connection, StoredNote(component, text))
+    except CommandError as error:
+        return (f"the note is in this session only: {error}",)
+    return ()
 
 
 @command("echo", usage="TEXT", group="keeping", complete=(TEXT,), examples=("echo before the edit", "echo"))
@@ -60,7 +87,7 @@ def note_rows(state: State) -> list[tuple[str, ...]]:
 def notes_of(state: State, component: str) -> list[str]:
     """What has been written down about a component or a node of it."""
     return [
-        f"note: {each.text}" + (f"  ({each.node})" if each.node != component else "")
+        each.text + (f"  ({each.node})" if each.node != component else "")
         for each in state.notes
         if component in each.node.partition("@")[0].split(",")
     ]

@@ -1,58 +1,69 @@
 """One explanation by a language model, for a debugger whose user may lose patience."""
 
 import asyncio
-from collections.abc import Coroutine
+import threading
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from explanations.asking.marks import Spell
 from explanations.asking.pipeline import Plan, Work, explained, planned, scored
 from explanations.asking.requests import AskError
 from explanations.records import Explanation
 from explanations.splits import Splits
-from tdb_tui.engine import Engine
 from tdb_tui.errors import CommandError, Interrupted
-from tdb_tui.explaining.endpoint import Endpoint, from_environment
-from tdb_tui.explaining.jobs import keep
+from tdb_tui.explaining.endpoint import from_environment
 
 T = TypeVar("T")
 LOOK_EVERY = 0.1
 "Seconds between two looks at whether the user wants to stop."
 
 
-def explanation(engine: Engine, node: str, splits: Splits, model: str, text: str = "") -> Explanation | None:
-    """Explained by `model`, or `text` scored by what it predicts; kept in the store that the user named, if any.
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a language model is asked: to explain a component, or to predict what it does from a sentence."""
 
-    None where no answer could be read.  Raises CommandError and Interrupted.
+    node: str
+    splits: Splits
+    model: str
+    text: str = ""
+    "The sentence to be scored; empty where one is to be made."
+
+
+def explanation(
+    question: Question, spell: Spell, stop: threading.Event, moved: Callable[[str], object]
+) -> Explanation | None:
+    """Explained by the model, or the sentence scored by what it predicts; None where no answer could be read.
+
+    `moved` is told how far it has come, `12/31`.  Raises CommandError, and Interrupted once `stop` is set.
     """
-    plan = Plan(model, logprobs=True)
     try:
-        found = asyncio.run(_asked(engine, node, splits, plan, text))
+        return asyncio.run(_asked(question, spell, stop, moved))
     except AskError as error:
         raise CommandError(str(error), code="explainer") from None
-    if found is not None and engine.stores.own is not None:
-        keep(engine.stores.own, [found])
-    return found
 
 
-async def _asked(engine: Engine, node: str, splits: Splits, plan: Plan, text: str) -> Explanation | None:
+async def _asked(
+    question: Question, spell: Spell, stop: threading.Event, moved: Callable[[str], object]
+) -> Explanation | None:
+    plan = Plan(question.model, logprobs=True)
     endpoint = from_environment(plan.model)
-    work = Work(endpoint, node, splits, engine.tokenizer.text, plan)
+    work = Work(endpoint, question.node, question.splits, spell, plan)
     count = len(planned(work))
+    answer = scored(work, question.text) if question.text else explained(work)
     try:
-        return await _interruptible(
-            scored(work, text) if text else explained(work), engine, endpoint, work, count
-        )
+        return await _interruptible(answer, stop, lambda: moved(f"{work.tally.asked}/{count}"))
     finally:
-        engine.progress = ""
         await endpoint.close()
 
 
 async def _interruptible(
-    answer: Coroutine[Any, Any, T], engine: Engine, endpoint: Endpoint, work: Work, count: int
+    answer: Coroutine[Any, Any, T], stop: threading.Event, looked: Callable[[], object]
 ) -> T:
     task = asyncio.ensure_future(answer)
     while not (await asyncio.wait({task}, timeout=LOOK_EVERY))[0]:
-        engine.progress = f"{work.tally.asked}/{count}"
-        if engine.interrupt.is_set():
+        looked()
+        if stop.is_set():
             task.cancel()
             await asyncio.wait({task})
             raise Interrupted

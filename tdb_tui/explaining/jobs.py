@@ -14,6 +14,7 @@ from explanations.writing import put_explanations, writing
 from model.tokenizer import printable
 from tdb_tui.errors import CommandError
 from tdb_tui.explaining.endpoint import Endpoint
+from tdb_tui.stores import Stores
 
 Spell = Callable[[int], str]
 KEPT_AT_ONCE = 100
@@ -81,6 +82,12 @@ def keep(store: Store, found: Sequence[Explanation]) -> None:
     """Texts come from a language model or a corpus: what a terminal must not see is escaped before it is kept."""
     with writing(store.path, store.identity) as connection:
         put_explanations(connection, [_safe(each) for each in found])
+
+
+def kept(stores: Stores, found: Explanation) -> None:
+    """The same, in the store that a session keeps things in.  Raises CommandError where it cannot be written."""
+    with stores.keeping() as connection:
+        put_explanations(connection, [_safe(found)])
 
 
 def unexplained(job: Job, plan: Plan) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ ROWS = 30
 "Of the ranked nodes."
 MAPS = 6
 "Attention maps: of the heads that rank first."
-COLUMNS = ("node", "total", "direct", "measured", "write_norm", "act")
+COLUMNS = ("node", "total", "direct", "measured", "write_norm", "act", "score", "explanation")
 
 
 def exported(session: Session, path: Path) -> str:

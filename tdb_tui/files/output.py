@@ -108,6 +108,11 @@ def nothing_written() -> Iterator[None]:
 _WRITING = ContextVar("writing", default=True)
 
 
+def writes() -> bool:
+    """Whether what commands do beyond the session is to be done: not where they are carried out a second time."""
+    return _WRITING.get()
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file so that nobody ever sees half of it.  Raises CommandError."""
     if not _WRITING.get():

@@ -114,7 +114,7 @@ class Desk(Screen[None], inherit_bindings=False):
         self.trajectory, self.log_pane = Trajectory("trajectory"), Log("log")
         self.prompt, self.line = Prompt("prompt"), CommandLine("line", history, owner)
         self.hints = Hints("hints")
-        self.active = "code"
+        self.active = self._before_page = "code"
         self.listing.active = True
         self.hints.items, self.hints.always = keymap.hints(), keymap.always
 
@@ -242,10 +242,24 @@ class Desk(Screen[None], inherit_bindings=False):
         self.wish(zoom="log", half=False)
         self.call_after_refresh(self.log_pane.show_from, first)
 
+    @property
+    def reads_page(self) -> bool:
+        """Whether the keys are the page's."""
+        return self.active == "page" and bool(self.page.view.rows)
+
+    def open_page(self) -> None:
+        """Lay the page open, until a key closes it: the keys go back to the pane that they came from."""
+        if self.active != "page":
+            self._before_page = self.active
+        self.wish(zoom="page", half=False)
+        self.activate("page")
+
     def close(self) -> bool:
         """Close what is laid open; whether anything was."""
         if self.wishes.zoom is None:
             return False
+        if self.wishes.zoom == "page" and self.wishes.view != "page":
+            self.activate(self._before_page)
         self.log_pane.reading = False
         self.wish(zoom=None, half=False)
         self.call_after_refresh(self.log_pane.show_end)

@@ -87,6 +87,8 @@ class Moves(Desk, inherit_bindings=False):
             listed.node() if isinstance(listed, Rows) else None,
             self.upstream.selected(),
             (self.heat.node, self.heat.command),
+            self.page.view if self.reads_page else None,
+            self.page.other(),
             self._pointed,
         )
 
@@ -148,8 +150,24 @@ class Moves(Desk, inherit_bindings=False):
         """Over the columns of a map; elsewhere it moves the token cursor."""
         if self.active == "heat":
             self.heat.move_column(by)
+        elif self.active == "page":
+            self.page.move_token(by)
         else:
             self.with_fields(f"token @{'{token_right}' if by > 0 else '{token_left}'}", self.owner.submit)
+
+    def action_beside(self, where: str) -> None:
+        """On a page, the component beside it; elsewhere left and right move what `h` and `l` move."""
+        if self.active == "page":
+            self.with_fields(f"{{{where}}}", self.owner.submit)
+        elif where in ("before", "after"):
+            self._sideways(1 if where == "after" else -1)
+
+    def action_page(self) -> None:
+        """The page, of the selected component where there is none yet."""
+        if self.page.view.rows:
+            self.open_page()
+        else:
+            self.with_fields("info {node}", self.owner.submit)
 
     def action_first(self) -> None:
         self._move(-(10**9))

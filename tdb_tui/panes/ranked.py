@@ -15,6 +15,8 @@ from tdb_tui.views.data import RankedView
 if TYPE_CHECKING:
     from tdb_tui.views.data import Floats
 
+SAYS, BARS = 28, 14
+"Cells that an explanation needs, and those that bars have beside one."
 WIDE = 54
 "Cells from which there is room for what was measured."
 
@@ -56,9 +58,10 @@ class Ranked(Pane):
     def header(self) -> Spans:
         if self.view is None:
             return ()
-        name, bars, direct, measured, _ = self._widths(digits := self._digits())
-        first = f" {right('#', digits)} {left('node', name - 1)}{self.view.by:>8} {' ' * (bars + 1)}"
-        return ((f"{first}{'direct':>{direct}}{self._other()[0]:>{measured}}", DIM),)
+        name, bars, direct, measured, reads, said = self._widths(digits := self._digits())
+        first = f" {right('#', digits)} {left('node', name - 1)}{self.view.by:>8} {' ' * (bars + bool(bars))}"
+        says = f"{' ' * (reads + 2)}says" if said else ""
+        return ((f"{first}{'direct':>{direct}}{self._other()[0]:>{measured}}{says}", DIM),)
 
     def _other(self) -> "tuple[str, Floats]":
         """The estimate beside what is measured, else what is measured beside the estimate."""
@@ -80,7 +83,7 @@ class Ranked(Pane):
         assert view is not None  # count is 0 without one
         row = int(view.order[at])
         digits = self._digits()
-        name, bars, direct, measured, reads = self._widths(digits)
+        name, bars, direct, measured, reads, said = self._widths(digits)
         key, value = int(view.reads[row]), float(view.measure[row])
         other = float(self._other()[1][row])
         read = "" if key < 0 else READS + (view.keys[key].strip() or view.keys[key])
@@ -95,6 +98,7 @@ class Ranked(Pane):
             (f" {number(view.direct[row])}" if direct else "", PLAIN),
             (right("" if other != other else number(other), measured), PLAIN),
             (f" {left(read, reads)}" if reads else "", DIM),
+            (f" {view.said.get(view.component(at), '')}" if said else "", PLAIN),
         )
 
     def _bar(self, value: float, cells: int) -> Spans:
@@ -128,16 +132,20 @@ class Ranked(Pane):
         start = 0 if self.view is None else self.view.start
         return max(len(str(start + self.top + self.rows_shown)), 2)
 
-    def _widths(self, digits: int) -> tuple[int, int, int, int, int]:
-        """Cells for the node, for its bar, for the direct and the measured effect, and for the token read."""
+    def _widths(self, digits: int) -> tuple[int, int, int, int, int, int]:
+        """Cells for the node, its bar, the direct and the measured effect, the token read, and what is said of it."""
         width = self.size.width - digits - 2 - 8
         if width < 24:
-            return max(width - 6, 8), 0, 0, 0, 5
+            return max(width - 6, 8), 0, 0, 0, 5, 0
         direct = 7
         measured = 9 if self._wide else 0
         reads = 4 if width < 36 else 6
         name = 12 if width < 38 else 14
-        return name, width - name - direct - measured - reads - 2, direct, measured, reads
+        room = width - name - direct - measured - reads - 2
+        if self.view is None or not self.view.said or room < SAYS:
+            return name, room, direct, measured, reads, 0
+        bars = BARS if room >= SAYS + BARS else 0
+        return name, bars, direct, measured, reads, room - bars
 
 
 def scale_word(view: RankedView | None) -> str:

@@ -101,6 +101,8 @@ class MainScreen(Moves, inherit_bindings=False):
         if reply.view == FRAME:
             if not any(map(self.in_view, OF_A_FRAME)):
                 self.bring("rank")
+        elif reply.view == "page":
+            self.open_page()
         elif reply.view in VIEWS:
             self.bring(reply.view)
         elif len(reply.lines) > max(self.log_pane.rows_shown, 2):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from tdb_tui.views.branches import TreeRow
-from tdb_tui.views.data import AttentionView, ListingRow, Look
+from tdb_tui.views.data import AttentionView, ListingRow, Look, PageView
 
 MEASURES = ("total", "direct", "measured", "norm", "act")
 "In the order of the `o` key."
@@ -13,6 +13,9 @@ MEASURES = ("total", "direct", "measured", "norm", "act")
 
 WEIGHED = ("weights", "values", "effect", "layer")
 "What a map of attention shows, likewise."
+
+PAGED = ("head", "pair", "mlp", "neuron", "latent")
+"Kinds of rows that have a page."
 
 NODES = ("code", "rank", "tree", "heat", "attn")
 "Panes that show nodes."
@@ -39,6 +42,10 @@ class Selection(Mapping[str, str]):
     "The selected row of the tree."
     cell: tuple[str, str] = ("", "")
     "The selected cell of the sweep: what it edits, and the command that makes the edit."
+    page: PageView | None = None
+    "The page, where it is laid open or has the keys."
+    other: str = ""
+    "The component that its selected row leads to."
     pointed: str = "code"
     "The pane whose cursor last pointed at a node: what a node is taken from where the active pane has none."
 
@@ -56,12 +63,12 @@ class Selection(Mapping[str, str]):
             "mark": self._mark,
             "enter": self._enter,
             "order": self._order,
-            "head_before": lambda: self._head(0, -1),
-            "head_after": lambda: self._head(0, 1),
-            "layer_below": lambda: self._head(-1, 0),
-            "layer_above": lambda: self._head(1, 0),
+            "before": lambda: self._beside("before", 0, -1),
+            "after": lambda: self._beside("after", 0, 1),
+            "below": lambda: self._beside("below", -1, 0),
+            "above": lambda: self._beside("above", 1, 0),
+            "up": self._up,
             "shown": lambda: self.look.attention.head,
-            "weighing": lambda: "" if self.look.attention.causal else " --by layer",
             "token_left": lambda: self._token(-1),
             "token_right": lambda: self._token(1),
         }
@@ -80,6 +87,8 @@ class Selection(Mapping[str, str]):
 
     def _node(self) -> str:
         """With its position where the ranked components say one."""
+        if self.page is not None:
+            return self._of_page()
         if self._pointing == "rank" and len(self.look.ranked):
             return self.look.ranked.node(self.ranked)
         if self._pointing == "heat":
@@ -109,6 +118,8 @@ class Selection(Mapping[str, str]):
 
     def _component(self) -> str:
         pane = self._pointing
+        if self.page is not None:
+            return self._of_page()
         if pane == "heat":
             return self._cell().partition("@")[0]
         if pane == "rank" and len(self.look.ranked):
@@ -166,9 +177,41 @@ class Selection(Mapping[str, str]):
             )
         return self._branch().trace
 
+    def _of_page(self) -> str:
+        assert self.page is not None  # asked for what it shows
+        if not (self.other or self.page.node):
+            raise Unavailable("no component is selected: find WORDS looks for some")
+        return self.other or self.page.node
+
+    def _upstream(self) -> str:
+        """The next question about the page's component: of the ranked node, where that is selected."""
+        assert self.page is not None  # asked for from it
+        part = self.page.node
+        if len(self.look.ranked) and self.look.ranked.component(self.ranked) == part:
+            return self._follow(self.look.ranked.node(self.ranked))
+        return f"trace {part}@{self.look.tokens.cursor}{' via q' if part.startswith('L') else ''}"
+
+    def _beside(self, where: str, layers: int, heads: int) -> str:
+        """The head, or the page's component, beside the one that is shown."""
+        if self.page is None:
+            return f"attn {self._head(layers, heads)}{'' if self.look.attention.causal else ' --by layer'}"
+        if where not in self.page.beside:
+            raise Unavailable(f"there is nothing beside {self.page.title}")
+        return f"info {self.page.beside[where]}"
+
+    def _up(self) -> str:
+        if self.page is None:
+            return "up"
+        if not self.page.back:
+            raise Unavailable("no search led here: Esc closes the page")
+        return self.page.back
+
     def _enter(self) -> str:
+        if self.page is not None:
+            return f"info {self.other}" if self.other else self._upstream()
         if self.pane == "rank" and len(self.look.ranked):
-            return self._follow(self._node())
+            node = self._node()
+            return f"info {node}" if self.look.ranked.kind(self.ranked) in PAGED else self._follow(node)
         if self.pane == "tree":
             branch = self._branch()
             return self._end(branch.node) or f"fold {branch.id}"

@@ -7,8 +7,8 @@ import numpy as np
 from rich.cells import cell_len
 
 from explanations.published.catalogue import CAVEATS
-from explanations.records import Example, Explanation, Statistics
-from model.tokenizer import Tokenizer
+from explanations.records import Best, Example, Explanation, Statistics
+from model.tokenizer import Tokenizer, printable
 from tdb_tui.formats import plain, quoted
 
 WIDTH = 66
@@ -56,6 +56,16 @@ def example_rows(tokenizer: Tokenizer, examples: Sequence[Example]) -> list[dict
 
 
 def statistics_lines(tokenizer: Tokenizer, found: Statistics) -> list[str]:
+    """How large its activations are in the corpus, and the tokens that it raises and lowers by its weights."""
+    said = corpus_lines(found)
+    for name, ids in (("promotes", found.promoted), ("suppresses", found.suppressed)):
+        if ids:
+            said.append(f"{name:<10} {' '.join(quoted(tokenizer, id) for id in ids[:8])}")
+    return said
+
+
+def corpus_lines(found: Statistics) -> list[str]:
+    """Over how much, how large, how often; and the histogram."""
     moments = found.moments
     density = "" if found.density is None else f"  above zero at {found.density:.2%}"
     shape = (
@@ -66,9 +76,6 @@ def statistics_lines(tokenizer: Tokenizer, found: Statistics) -> list[str]:
     said = [f"{over}: max {plain(found.max)}{shape}{density}", *fault_lines(found)]
     if bars := histogram_line(found):
         said.append(bars)
-    for name, ids in (("promotes", found.promoted), ("suppresses", found.suppressed)):
-        if ids:
-            said.append(f"{name:<10} {' '.join(quoted(tokenizer, id) for id in ids[:8])}")
     return said
 
 
@@ -94,6 +101,15 @@ def histogram_line(found: Statistics, columns: int = 48, bars: str = BARS) -> st
     steps = len(bars) - 1
     levels = np.where(spread < 0.5, 0, np.ceil(heights / heights.max() * steps)).astype(int)
     return f"{plain(edges[0])} {''.join(bars[level] for level in levels)} {plain(edges[-1])}  (log counts)"
+
+
+def score_text(explanation: Explanation | Best) -> str:
+    return " ----" if explanation.score is None else f"{explanation.score:5.2f}"
+
+
+def scored_text(explanation: Explanation | Best) -> str:
+    """`0.75 attends to the first token`."""
+    return f"{score_text(explanation).strip()} {printable(explanation.text)}"
 
 
 def explanation_lines(found: Sequence[Explanation], count: int = 3) -> list[str]:

@@ -5,6 +5,7 @@ from math import isnan
 import numpy as np
 from numpy.typing import NDArray
 
+from explanations.records import Best
 from model.components import Component, Kind, Node
 from model.latents import token_attribution
 from model.nodes import NONE, NodeTable
@@ -15,9 +16,12 @@ from tdb_tui.replies import columns
 from tdb_tui.session import Snapshot
 from tdb_tui.state import RankView
 from tdb_tui.tables.estimates import MARK, disagreeing
+from tdb_tui.tables.examples import scored_text
 from tdb_tui.tables.ranking import Ranked
 
 LEGEND = f"{MARK} total and measured disagree: 'estimates' says why"
+SAYS = 56
+"Letters of an explanation beside a row."
 
 
 def text_rows(snapshot: Snapshot, shown: Ranked, rows: range) -> tuple[str, ...]:
@@ -30,7 +34,9 @@ def text_rows(snapshot: Snapshot, shown: Ranked, rows: range) -> tuple[str, ...]
     misled = _disagreeing(snapshot, shown, rows)
     mark = ("",) if misled.any() else ()
     after = ("norm", "act", "reads") if shown.groups is None else ("rows",)
-    cells = [("#", "node", "total", "direct", effect.value, *mark, *after)]
+    said = said_of(snapshot, table)
+    says = ("says",) if any(said) else ()
+    cells = [("#", "node", "total", "direct", effect.value, *mark, *after, *says)]
     for row in range(len(table)):
         cells.append(
             (
@@ -41,6 +47,7 @@ def text_rows(snapshot: Snapshot, shown: Ranked, rows: range) -> tuple[str, ...]
                 "" if isnan(measured[row]) else signed(float(measured[row])),
                 *(MARK if misled[row] else each for each in mark),
                 *_after(snapshot, shown, table, row, int(chosen[row])),
+                *((_short(scored_text(best)) if (best := said[row]) else "",) if says else ()),
             )
         )
     said = (LEGEND,) if mark else ()
@@ -51,6 +58,17 @@ def _disagreeing(snapshot: Snapshot, shown: Ranked, rows: range) -> NDArray[np.b
     """At which of these places the estimate of an ablation and its measurement disagree: [row]."""
     table, known = shown.table.take(shown.rows(rows)), shown.measured(snapshot.asked, rows, Effect.ABLATED)
     return disagreeing(table, known, snapshot.asked.value)
+
+
+def said_of(snapshot: Snapshot, table: NodeTable) -> list[Best | None]:
+    """The best explanation of each row's component that the stores have."""
+    parts = [table.component(row) for row in range(len(table))]
+    best = snapshot.best(list(dict.fromkeys(str(part) for part in parts if part is not None)))
+    return [best.get(str(part)) for part in parts]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SAYS else f"{text[: SAYS - 1]}…"
 
 
 def _after(snapshot: Snapshot, shown: Ranked, table: NodeTable, row: int, place: int) -> tuple[str, ...]:
@@ -93,8 +111,10 @@ def json_rows(snapshot: Snapshot, shown: Ranked, rows: range) -> list[dict[str, 
     effects = {effect.value: shown.measured(snapshot.asked, rows, effect) for effect in Effect}
     count = np.ones(len(table)) if shown.groups is None else shown.groups.count[chosen]
     misled, unmeasured = _disagreeing(snapshot, shown, rows), np.isnan(effects[Effect.ABLATED.value])
+    said = said_of(snapshot, table)
     return [
         _row(table, at)
+        | {"explanation": best.text if (best := said[at]) else None, "score": best.score if best else None}
         | {name: _known(values[at]) for name, values in effects.items()}
         | {"disagrees": None if unmeasured[at] else bool(misled[at])}
         | {"count": int(count[at])}

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -119,6 +121,8 @@ class RankedView:
     "What a full bar stands for."
     root: bool = False
     "Whether bars are as long as the square root of what they stand for."
+    said: Mapping[str, str] = field(default_factory=dict[str, str])
+    "Component -> its best explanation, the score before it; of the first rows, as far as the stores have one."
     start: int = 0
     "The place of the first row in the whole ranking, of which this may be a page ..."
     of: int | None = None
@@ -254,17 +258,49 @@ class RowsView:
     "Shown, dim, where there are no rows."
 
 
-Piece = tuple[str, str]
-"Text, and how it looks: `plain`, `dim`, `heat-4` to `heat4`."
-PageRow = tuple[Piece, ...]
+@dataclass(frozen=True, slots=True)
+class TextRow:
+    """A line of a page; where it is longer than the page is wide, it goes on below."""
+
+    label: str
+    text: str
+    dim: bool = False
+    node: str = ""
+    "The component that it is about, where it is another one than the page's."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShadedRow:
+    """Some tokens, shaded by what a component does at each."""
+
+    label: str
+    texts: tuple[str, ...]
+    acts: NDArray[np.float32]
+    "[pos]; of a head [query, key]"
+    top: float
+    "The activation that is drawn as full."
+    peak: int
+    key: int | None
+    "Of a head, what is read at the peak."
+
+
+PageRow = TextRow | ShadedRow
 
 
 @dataclass(frozen=True, slots=True)
 class PageView:
-    """What is known of one component."""
+    """What is known of one component, or which ones a search has found."""
 
     title: str
     rows: tuple[PageRow, ...]
+    what: str = ""
+    "The title in words."
+    node: str = ""
+    "The component; empty for what a search has found."
+    beside: dict[str, str] = field(default_factory=dict[str, str], hash=False)
+    "`before` and `after` in its layer, `below` and `above` in others."
+    back: str = ""
+    "The command that leads back to where one came from."
 
 
 @dataclass(frozen=True, slots=True, eq=False)

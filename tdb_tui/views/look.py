@@ -81,7 +81,8 @@ class Looker:
         """The ranked components; the same view again where nothing has changed."""
         state = snapshot.state
         scale = state.settings.get("scale")
-        key = snapshot.asked, snapshot.asked.known, state.rank, state.draft, state.frame, scale
+        shown = state.rank, state.draft, state.frame, scale, snapshot.kept
+        key = snapshot.asked, snapshot.asked.known, *shown
         if self._ranked is None or key != self._key:
             self._key, self._ranked = key, ranked(snapshot)
         return self._ranked

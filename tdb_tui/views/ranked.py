@@ -13,11 +13,22 @@ from tdb_tui.readings import Reading
 from tdb_tui.session import Snapshot
 from tdb_tui.tables import ranking
 from tdb_tui.tables.estimates import disagreeing
+from tdb_tui.tables.examples import scored_text
 from tdb_tui.views.data import RankedView
 from tdb_tui.views.scale import scale_of
 
+SAID = 1000
+"Rows at most whose explanations are looked up."
+
 
 def ranked(snapshot: Snapshot) -> RankedView:
+    """The ranking, with what the stores say of its first components."""
+    view = _ranked(snapshot)
+    nodes = dict.fromkeys(view.component(at) for at in range(min(len(view), SAID)))
+    return replace(view, said={node: scored_text(best) for node, best in snapshot.best(list(nodes)).items()})
+
+
+def _ranked(snapshot: Snapshot) -> RankedView:
     found = ranking.ranked(snapshot.asked, snapshot.state.rank)
     measure = found.values
     labels = position_labels(snapshot)

@@ -283,7 +283,7 @@ def test_another_models_store_is_refused_for_reading_and_writing(store: Store) -
 def test_another_version_is_refused(store: Store) -> None:
     with sqlite3.connect(store.path) as connection:
         connection.execute("UPDATE meta SET value = '9' WHERE key = 'version'")
-    with pytest.raises(StoreError, match="is a store of version 9: this tdb-tui reads 1"):
+    with pytest.raises(StoreError, match="is a store of version 9: this tdb-tui reads 2"):
         open_store(store.path)
 
 
@@ -302,3 +302,34 @@ def test_damage_is_one_sentence(tmp_path: Path) -> None:
         StoreError, match=r"tiny.store is (damaged|not a store of tdb-tui): database disk image is malformed"
     ):
         open_store(path).explanations("N0.3")
+
+
+def test_looking_a_component_up_takes_few_queries_whatever_it_has(store: Store) -> None:
+    """Time is not tested: queries are what it goes with, see `tests/bench/bench_store.py`."""
+    asked: list[str] = []
+    connection = store._connection  # pyright: ignore[reportPrivateUsage]
+    connection.set_trace_callback(asked.append)
+    looks = {
+        1: (
+            lambda: store.statistics("N0.3"),
+            lambda: store.explanations("N0.3"),
+            lambda: store.notes("N0.3"),
+        ),
+        2: (lambda: store.examples("N0.3", Sampling.TOP), lambda: store.examples("L0H1", Sampling.TOP)),
+    }
+    for queries, kinds in looks.items():
+        for look in kinds:
+            asked.clear()
+            assert look() is not None
+            assert len(asked) == queries
+    asked.clear()
+    assert set(store.best([f"N0.{index}" for index in range(1000)])) == {"N0.3"}
+    assert len(asked) == 1
+    for query in (
+        "SELECT * FROM components WHERE node = 'N0.3'",
+        "SELECT * FROM explanations WHERE node = 'N0.3'",
+        "SELECT * FROM notes WHERE node = 'N0.3'",
+        "SELECT * FROM sequences WHERE collation = 1 AND ordinal = 0",
+    ):
+        [plan] = connection.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
+        assert "SEARCH" in plan["detail"], "an index finds it, nothing is read through"

@@ -200,7 +200,7 @@ def test_thousands_of_keys_leave_no_objects_behind() -> None:
             "underscore",
             "underscore",
             "tab",
-            "i",
+            "I",
             "v",
             "colon",
             "a",

@@ -175,7 +175,7 @@ FOCUS = {
     "heat": ("H",),
     "edits": ("5",),
     "next": ("9",),
-    "inspect": ("i", "i"),
+    "inspect": ("I", "I"),
     "log": ("4",),
     "line": ("colon", "a"),
     "menu": ("question_mark",),

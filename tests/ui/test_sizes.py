@@ -44,9 +44,9 @@ def test_the_log_grows_too_and_can_be_scrolled() -> None:
     play(body)
 
 
-def test_i_tells_about_the_node_under_the_cursor_and_follows_it() -> None:
+def test_inspect_tells_about_the_node_under_the_cursor_and_follows_it() -> None:
     async def body(app: TdbApp, pilot: Pilot[int]) -> None:
-        await press(app, pilot, "2", "i")
+        await press(app, pilot, "2", "I")
         view = app.main.ranked.view
         assert view is not None
         assert f"inspect {view.node(0)}" in screen(app)
@@ -54,7 +54,7 @@ def test_i_tells_about_the_node_under_the_cursor_and_follows_it() -> None:
         shown = screen(app)
         assert f"inspect {view.node(2)}" in shown
         assert "direct    " in shown
-        await press(app, pilot, "i")
+        await press(app, pilot, "I")
         assert app.main.active == "inspect"
         await press(app, pilot, "x")
         assert app.session is not None

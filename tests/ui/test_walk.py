@@ -37,13 +37,22 @@ async def enter_at(app: TdbApp, pilot: Pilot[int], place: int) -> None:
         app.simulate_key("j")
     await settled(app, pilot)
     assert app.main.ranked.cursor == place
+    await enter(app, pilot)
+
+
+async def enter(app: TdbApp, pilot: Pilot[int]) -> None:
+    """Ask about the selected row: of what has a page that comes first, and Enter there goes on."""
     await press(app, pilot, "enter")
+    if app.main.reads_page:
+        assert app.main.wishes.zoom == "page"
+        await press(app, pilot, "enter")
+    assert not app.main.reads_page and app.main.active == "rank"
 
 
 async def enter_until_the_end(app: TdbApp, pilot: Pilot[int]) -> str:
     """Enter on the first row of every frame; what is said at the end."""
     for _ in range(20):
-        await press(app, pilot, "enter")
+        await enter(app, pilot)
         said = next((line for line in log(app) if line.startswith(END_OF_TRAIL)), "")
         if said:
             return said
