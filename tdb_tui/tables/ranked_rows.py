@@ -50,8 +50,8 @@ def text_rows(snapshot: Snapshot, shown: Ranked, rows: range) -> tuple[str, ...]
                 *((_short(scored_text(best)) if (best := said[row]) else "",) if says else ()),
             )
         )
-    said = (LEGEND,) if mark else ()
-    return *columns(cells, f"r-rrr{'-' * len(mark)}rr-"), *said
+    legend = (LEGEND,) if mark else ()
+    return *columns(cells, f"r-rrr{'-' * len(mark)}rr-"), *legend
 
 
 def _disagreeing(snapshot: Snapshot, shown: Ranked, rows: range) -> NDArray[np.bool_]:
