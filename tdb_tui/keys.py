@@ -74,6 +74,24 @@ KEYS: tuple[Key, ...] = (
         group=CHANGE,
     ),
     Key(
+        "edit-later",
+        ("J",),
+        "J",
+        "in pane 5, put the selected edit a place later",
+        "{edit_later}",
+        hint="later",
+        group=CHANGE,
+    ),
+    Key(
+        "edit-earlier",
+        ("K",),
+        "K",
+        "in pane 5, put it a place earlier",
+        "{edit_earlier}",
+        hint="earlier",
+        group=CHANGE,
+    ),
+    Key(
         "ablate-mode",
         ("X",),
         "X",
@@ -385,7 +403,7 @@ USEFUL = {
     "page": "enter=upstream arrow-left=before arrow-right=after try-text=text try-explanation=score mark ablate quit",
     "heat": "enter=apply order=raw patch ablate undo next-view next quit",
     "attn": "head-before head-after attn-weights attn-values attn-effect attn-layer=heads ablate next-view next quit",
-    "edits": "mark=on/off ablate undo redo next-view next quit",
+    "edits": "mark=on/off ablate=delete edit-later edit-earlier undo redo next-view next quit",
     "stops": "mark=on/off break next-view next continue quit",
 }
 "The keys worth showing in each pane, the most useful first; `=` gives what one does there and not elsewhere."
@@ -408,7 +426,8 @@ PANES = {
     "h and l go over a text's tokens; ← → and ⇧↑ ⇧↓ to the components beside it; Enter goes upstream, Esc closes.",
     "inspect": "The selected node: what it reads, what it does to the metric, which tokens it speaks for and against.",
     "next": "The tokens that the model would say next, at the token cursor.",
-    "edits": "Interventions in force, in the order made.  Space switches one off, x deletes it, z undoes.",
+    "edits": "Edits in the order made: what the metric would lose without one, and what it is after it.\n"
+    "Space switches one off, J and K move it, x deletes it, z undoes; name i1 TEXT gives it a name.",
     "stops": "Breakpoints and watches.  Space switches one off, b deletes it.",
     "displays": "Expressions printed after each stop where they have changed: display EXPR adds one.",
     "log": "Every command and its answer: keys too are commands, so that this is a script of the session.",

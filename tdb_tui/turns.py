@@ -5,12 +5,17 @@ from dataclasses import dataclass, field
 
 from model.components import Component
 from tdb_tui.commands import Done, execute, registry
-from tdb_tui.errors import Interrupted
+from tdb_tui.edits import stack
+from tdb_tui.errors import CommandError, Interrupted
 from tdb_tui.language.registry import Repeat
 from tdb_tui.machine.devices import ComputeError, compute_errors
 from tdb_tui.session import Session
+from tdb_tui.settings import setting
 from tdb_tui.views.data import Look
 from tdb_tui.views.look import Looker
+
+MOST_WEIGHED = 12
+"Edits that are weighed for who sees the stack; `edits` weighs any number."
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,8 @@ def turn(session: Session, looker: Looker, line: str | None, seen: Seen, wanted:
     session.engine.interrupt.clear()  # what was stopped is to be seen as far as it came
     shown = seen.head if session.state.head == before else None
     views = {each.reply.view for each in done[-1:] if each.reply is not None and each.reply.view is not None}
+    if {"edits", "lists"} & (seen.panes | views):
+        _weigh(session, wanted)
     try:
         with compute_errors():
             look = looker.look(
@@ -55,6 +62,21 @@ def turn(session: Session, looker: Looker, line: str | None, seen: Seen, wanted:
         return Turn(done, complaint="interrupted: the panes show what was before")
     except ComputeError as error:
         return Turn(done, complaint=f"{error}: the panes show what was before")
+
+
+def _weigh(session: Session, wanted: Callable[[], bool]) -> None:
+    """Run what says what each edit is worth, as long as nothing else waits; what cannot be run stays unknown."""
+    inputs = session.state.inputs
+    if len(inputs.edits) > MOST_WEIGHED or setting(session.state, "measure") == "off":
+        return
+    try:
+        with compute_errors():
+            for each in stack.wanted(inputs):
+                if not wanted():
+                    return
+                session.engine.value(each)
+    except (CommandError, ComputeError, Interrupted):
+        session.engine.interrupt.clear()
 
 
 def repetition(last: Done | None, line: str) -> str | None:

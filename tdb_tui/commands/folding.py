@@ -22,6 +22,9 @@ VIEWS = {
     "next": "the next tokens",
 }
 
+WITHIN = {"edits": "lists", "stops": "lists", "displays": "lists", "sweep": "heat"}
+"What else they are called."
+
 
 @command(
     "view",
@@ -44,10 +47,11 @@ def view(session: Session, call: Call) -> Reply:
         raise CommandError(f"view what: {', '.join(VIEWS)}", code="missing-argument")
     at_most(call, 1)
     word = call.args[0]
-    if word.text not in VIEWS:
-        right = did_you_mean(word.text, VIEWS) or f": {', '.join(VIEWS)}"
+    name = WITHIN.get(word.text, word.text)
+    if name not in VIEWS:
+        right = did_you_mean(name, VIEWS) or f": {', '.join(VIEWS)}"
         raise CommandError(f"no view {word.text!r}{right}", "bad-argument", col=word.col)
-    return Reply((f"view: {VIEWS[word.text]}",), {"view": word.text}, view=word.text, script="")
+    return Reply((f"view: {VIEWS[name]}",), {"view": name}, view=name, script="")
 
 
 @command(

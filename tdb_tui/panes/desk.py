@@ -36,7 +36,7 @@ from tdb_tui.panes.tree import Tree
 from tdb_tui.views.data import Look, RankedView
 from tdb_tui.views.heat import HeatView
 
-WANTED = frozenset({"tree", "strips", "inspect"})
+WANTED = frozenset({"tree", "strips", "inspect", "edits"})
 "Panes that are computed only for those who see them."
 
 
@@ -165,7 +165,9 @@ class Desk(Screen[None], inherit_bindings=False):
     def _want(self) -> None:
         """Ask for what has come into view and is not there."""
         look = self.look
-        if look is not None and any(getattr(look, name) is None for name in self.seen()):
+        if look is not None and any(
+            getattr(look, name) is None or (name == "edits" and look.edits.partial) for name in self.seen()
+        ):
             self.owner.wanted()
 
     def in_view(self, pane: str) -> bool:

@@ -16,7 +16,9 @@ class Rows(Pane):
         self.view = RowsView(title, ())
 
     def show(self, view: RowsView) -> None:
-        self.view = view
+        selected, self.view = self.node(), view
+        if selected in view.nodes:  # it may stand elsewhere by now
+            self.cursor = view.nodes.index(selected)
         self.cursor = max(0, min(self.cursor, len(view.rows) - 1))
         self.keep_in_sight()
         self.update()

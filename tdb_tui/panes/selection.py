@@ -61,6 +61,8 @@ class Selection(Mapping[str, str]):
             "toggle_freeze": self._toggle_freeze,
             "nodes": lambda: ",".join(self._chosen(self._node)),
             "mark": self._mark,
+            "edit_later": lambda: self._move("down"),
+            "edit_earlier": lambda: self._move("up"),
             "enter": self._enter,
             "order": self._order,
             "before": lambda: self._beside("before", 0, -1),
@@ -146,6 +148,11 @@ class Selection(Mapping[str, str]):
         if self.listed is None:
             raise Unavailable("no edit or stop is selected: there are none")
         return f"toggle {self.listed}"
+
+    def _move(self, where: str) -> str:
+        if self.pane != "edits" or self.listed is None:
+            raise Unavailable("no edit is selected: 5 goes to them")
+        return f"move {self.listed} {where}"
 
     def _chosen(self, selected: Callable[[], str]) -> list[str]:
         """What is marked, else what is selected."""

@@ -256,6 +256,8 @@ class RowsView:
     "What a command calls each row."
     empty: str = ""
     "Shown, dim, where there are no rows."
+    partial: bool = False
+    "Whether some of it is not known yet."
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,15 @@ def edits(snapshot: Snapshot) -> RowsView:
     A switched-off one has `-`; nothing is run for this.
     """
     inputs = snapshot.state.inputs
-    rows = tuple(
-        _edit(edit, worth) for edit, worth in zip(inputs.edits, worths(inputs, snapshot.known), strict=True)
-    )
+    found = worths(inputs, snapshot.known)
+    rows = tuple(_edit(edit, worth) for edit, worth in zip(inputs.edits, found, strict=True))
     names = tuple(f"i{edit.number}" for edit in inputs.edits)
-    return RowsView("interventions", rows, names, "none: x ablates the selected row")
+    title = "interventions (marginal, after)" if rows else "interventions"
+    partial = any(
+        edit.enabled and None in (worth.marginal, worth.cumulative)
+        for edit, worth in zip(inputs.edits, found, strict=True)
+    )
+    return RowsView(title, rows, names, "none: x ablates the selected row", partial)
 
 
 def _edit(edit: Edit, worth: Worth) -> str:

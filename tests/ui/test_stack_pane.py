@@ -5,6 +5,7 @@ from dataclasses import replace
 from textual.pilot import Pilot
 
 from tdb_tui.app import TdbApp
+from tdb_tui.edits.stack import worths
 from tdb_tui.session import Session
 from tdb_tui.state import Inputs
 from tests.ui.screens import log, play, press, rows, type_line
@@ -71,5 +72,42 @@ def test_escape_leaves_a_block_unsaid() -> None:
         await press(app, pilot, "p", "escape")
         assert not any("(com)" in row for row in rows(app))
         assert app.session.state.stops[0].commands == ()
+
+    play(body, size=WIDE)
+
+
+def test_whoever_sees_the_stack_sees_what_each_edit_is_worth() -> None:
+    async def body(app: TdbApp, pilot: Pilot[int]) -> None:
+        assert app.session is not None
+        await type_line(app, pilot, "ablate L1H0 ;; ablate M2")
+        engine, inputs = app.session.engine, app.session.state.inputs
+        found = worths(inputs, engine.known_value)
+        for edit, worth in zip(inputs.edits, found, strict=True):
+            assert worth.marginal is not None and worth.cumulative is not None
+            shown = f"i{edit.number} * {worth.marginal:+.2f} {worth.cumulative:+.2f} {edit.text}"[:30]
+            assert any(shown in row for row in rows(app)), shown
+
+    play(body, size=WIDE)
+
+
+def test_keys_move_the_selected_edit_and_the_cursor_goes_with_it() -> None:
+    async def body(app: TdbApp, pilot: Pilot[int]) -> None:
+        assert app.session is not None
+        await type_line(app, pilot, "ablate L1H0 ;; ablate M2 ;; ablate M0")
+
+        def order() -> list[int]:
+            assert app.session is not None
+            return [edit.number for edit in app.session.state.inputs.edits]
+
+        await press(app, pilot, "5", "J")
+        assert order() == [2, 1, 3]
+        await press(app, pilot, "J")
+        assert order() == [2, 3, 1]
+        await press(app, pilot, "K", "z")
+        assert order() == [2, 3, 1]
+        await press(app, pilot, "J")
+        assert order() == [2, 3, 1] and "*** i1 is the last already" in log(app)
+        await press(app, pilot, "1", "K")
+        assert log(app)[-1] == "*** no edit is selected: 5 goes to them"
 
     play(body, size=WIDE)
