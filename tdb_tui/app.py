@@ -15,12 +15,11 @@ from textual.events import Event, Key, Paste
 from textual.theme import BUILTIN_THEMES, Theme
 
 from model.components import Component
-from model.tokenizer import printable
+from model.printable import printable
 from tdb_tui.errors import CommandError, Unconfirmed, did_you_mean
 from tdb_tui.files.sourcing import Block
 from tdb_tui.keymap import Keymap
 from tdb_tui.keys import LINE_HINTS
-from tdb_tui.language.completion import Completion
 from tdb_tui.palette import ERROR, WARNING
 from tdb_tui.panes.diary import Diary
 from tdb_tui.panes.drawing import FULL, NONE, SIXTEEN, Drawing
@@ -35,6 +34,7 @@ from tdb_tui.worker import Job, Worker
 if TYPE_CHECKING:
     from tdb_tui.commands import Done
     from tdb_tui.explaining.background import Told
+    from tdb_tui.language.completion import Completion
     from tdb_tui.session import Session
     from tdb_tui.turns import Turn
     from tdb_tui.views.data import Look
@@ -386,7 +386,7 @@ class TdbApp(App[int], inherit_bindings=False):
         self.main.leave_line()
         self.action_quit_asking()
 
-    def offered(self, found: Completion | None) -> None:
+    def offered(self, found: "Completion | None") -> None:
         message = ""
         if found is not None and self.session is not None:
             from tdb_tui.views.candidates import described
@@ -399,11 +399,12 @@ class TdbApp(App[int], inherit_bindings=False):
         message = f"search: {words}{where}  ^R older  ⏎ run  Esc back"
         self.main.hints.show(LINE_HINTS, "" if words is None else message)
 
-    def completion(self, text: str, cursor: int) -> Completion:
+    def completion(self, text: str, cursor: int) -> "Completion":
+        from tdb_tui.language.completion import Completion, complete
+
         if self.session is None:
             return Completion(cursor)
         from tdb_tui.commands import registry
-        from tdb_tui.language.completion import complete
         from tdb_tui.views.candidates import candidates
 
         snapshot = self.session.snapshot

@@ -8,7 +8,7 @@ from types import FrameType
 
 from rich.cells import cell_len
 
-from model.tokenizer import printable
+from model.printable import printable
 from tdb_tui.commands import Done, execute
 from tdb_tui.errors import CommandError
 from tdb_tui.exits import INTERRUPTED

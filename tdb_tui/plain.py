@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterable
 
-from model.tokenizer import printable
+from model.printable import printable
 from tdb_tui import __version__
 from tdb_tui.batch import interruptible, mark_below
 from tdb_tui.commands import Done, execute, registry

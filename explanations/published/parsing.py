@@ -9,7 +9,7 @@ import numpy as np
 
 from explanations.published.records import Passage, PublishedError
 from explanations.records import Floats
-from model.tokenizer import printable
+from model.printable import printable
 
 LARGEST = 64 << 20
 "Bytes of a file that are read; published ones have at most a few million."

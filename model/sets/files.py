@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from model.printable import printable
 from model.sets.prompts import Example, PromptError, PromptSet, checked
-from model.tokenizer import Tokenizer, printable
+from model.tokenizer import Tokenizer
 
 COLUMNS: tuple[str, ...] = ("prompt", "targets", "distractors", "roles", "counterfactual", "template")
 SINGULAR = {"target": "targets", "distractor": "distractors"}

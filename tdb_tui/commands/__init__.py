@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from model.tokenizer import printable
+from model.printable import printable
 from tdb_tui.commands import (
     ablating,
     aligning,

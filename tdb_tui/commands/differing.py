@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from model.tokenizer import printable
+from model.printable import printable
 from tdb_tui.commands.comparing import measure_of
 from tdb_tui.commands.opposite import clauses, place_of
 from tdb_tui.commands.table import command

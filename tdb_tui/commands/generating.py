@@ -6,7 +6,8 @@ from itertools import zip_longest
 from typing import Any
 
 from model.metrics import PROBES, Metric, Quantity
-from model.tokenizer import Tokenizer, printable
+from model.printable import printable
+from model.tokenizer import Tokenizer
 from tdb_tui.commands.table import command
 from tdb_tui.engine import Engine
 from tdb_tui.errors import CommandError, Interrupted

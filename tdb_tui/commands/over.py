@@ -4,9 +4,9 @@ from dataclasses import fields, replace
 from typing import Any
 
 from model.components import Kind
+from model.printable import printable
 from model.sets.prompts import END, roles_of
 from model.sets.statistics import Summary
-from model.tokenizer import printable
 from tdb_tui.commands.over_tables import KEYED, keyed_rows, logit_rows
 from tdb_tui.commands.prompting import counted, set_result
 from tdb_tui.commands.table import command

@@ -3,10 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
+from model.printable import printable
 from model.sets.files import COLUMNS, row_of
 from model.sets.generators import TASKS
 from model.sets.prompts import Example, roles_of
-from model.tokenizer import printable
 from tdb_tui.commands.table import command
 from tdb_tui.errors import CommandError, did_you_mean
 from tdb_tui.formats import metric_text, quoted, signed

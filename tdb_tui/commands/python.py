@@ -8,8 +8,8 @@ import traceback
 from types import CodeType
 from typing import Any
 
+from model.printable import printable
 from model.sites import Site
-from model.tokenizer import printable
 from tdb_tui.commands.table import command
 from tdb_tui.errors import CommandError, Interrupted
 from tdb_tui.language.arguments import at_most

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import httpx
 
 from explanations.asking.requests import Answer, AskError, BudgetSpent, Request
-from model.tokenizer import printable
+from model.printable import printable
 from tdb_tui.explaining.answers import as_answer, as_json, complaint
 from tdb_tui.machine.patience import NoAnswer, Patience, Refused, Response, patiently, received
 

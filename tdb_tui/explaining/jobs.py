@@ -11,7 +11,7 @@ from explanations.records import Explanation, Sampling
 from explanations.splits import Splits, split
 from explanations.store import Store
 from explanations.writing import put_explanations, writing
-from model.tokenizer import printable
+from model.printable import printable
 from tdb_tui.errors import CommandError
 from tdb_tui.explaining.endpoint import Endpoint
 from tdb_tui.stores import Stores

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from model.components import Component, Kind
-from model.tokenizer import printable
+from model.printable import printable
 from tdb_tui.circuits.tables import shown
 from tdb_tui.commands.circuits import tree_reply
 from tdb_tui.commands.ranking import ranked_report, rows_result

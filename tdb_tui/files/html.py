@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from model.tokenizer import printable
+from model.printable import printable
 
 CELL = 14
 "Pixels of a cell in an attention map."

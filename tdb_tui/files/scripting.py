@@ -10,7 +10,7 @@ from model.components import DICTIONARY
 from model.dictionaries import place_of
 from model.edits.interventions import flat
 from model.metrics import Quantity
-from model.tokenizer import printable
+from model.printable import printable
 from model.trace import Trace
 from sae import reading
 from tdb_tui.errors import CommandError

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import httpx
 
-from model.tokenizer import printable
+from model.printable import printable
 
 T = TypeVar("T")
 

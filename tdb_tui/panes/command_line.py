@@ -1,13 +1,14 @@
 """The command line: history by prefix, completion, ghost text."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from textual.events import Key
 from textual.suggester import Suggester
 from textual.widgets import Input
 
-from tdb_tui.language.completion import Completion
+if TYPE_CHECKING:
+    from tdb_tui.language.completion import Completion
 
 
 class History(Suggester):
@@ -46,13 +47,13 @@ class Owner(Protocol):
     def end_of_file(self) -> None:
         """Ctrl-D with nothing typed."""
 
-    def offered(self, found: Completion | None) -> None:
+    def offered(self, found: "Completion | None") -> None:
         """Several words fit; None where that is over."""
 
     def searching(self, words: str | None, found: bool) -> None:
         """What is looked for in the history, and whether it is there; None where that is over."""
 
-    def completion(self, text: str, cursor: int) -> Completion:
+    def completion(self, text: str, cursor: int) -> "Completion":
         """What fits before the cursor."""
         ...
 
@@ -207,15 +208,15 @@ class CommandLine(Input):
         self._cycle = self.value[: found.start], found, 0, after
         self._put(self._cycle)
 
-    def _offer(self, found: Completion | None) -> None:
+    def _offer(self, found: "Completion | None") -> None:
         self._offering = found is not None
         self._owner.offered(found)
 
-    def _cycled(self, cycle: tuple[str, Completion, int, str]) -> str:
+    def _cycled(self, cycle: "tuple[str, Completion, int, str]") -> str:
         before, found, at, after = cycle
         return before + found.candidates[at] + after
 
-    def _put(self, cycle: tuple[str, Completion, int, str]) -> None:
+    def _put(self, cycle: "tuple[str, Completion, int, str]") -> None:
         self.fill(self._cycled(cycle), len(cycle[0]) + len(cycle[1].candidates[cycle[2]]))
 
     def action_enter(self) -> None:

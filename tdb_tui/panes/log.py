@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len, set_cell_size
 from rich.style import Style
 
-from model.tokenizer import printable
+from model.printable import printable
 from tdb_tui.errors import Unconfirmed
 from tdb_tui.palette import DIM, ECHO, ERROR, PLAIN, WARNING
 from tdb_tui.panes.paint import Spans

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from model.tokenizer import printable
+from model.printable import printable
 
 if TYPE_CHECKING:
     from textual.app import App

@@ -7,7 +7,7 @@ import httpx
 
 from explanations.published.parsing import LARGEST
 from explanations.published.records import PublishedError
-from model.tokenizer import printable
+from model.printable import printable
 from tdb_tui.machine.patience import NoAnswer, Patience, Refused, Response, patiently, received
 
 PATIENCE = Patience(tries=4, timeout=30, longest_wait=20)

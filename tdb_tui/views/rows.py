@@ -3,7 +3,7 @@
 import numpy as np
 
 from model.edits.interventions import Freeze, flat
-from model.tokenizer import printable
+from model.printable import printable
 from tdb_tui import lines
 from tdb_tui.edits.stack import Worth, worths
 from tdb_tui.formats import probability, quoted, signed

@@ -15,7 +15,8 @@ from tokenizers import ByteLevelBPETokenizer
 from tokenizers import Tokenizer as Original
 
 from model.demo.text import documents
-from model.tokenizer import Tokenizer, load_tokenizer, printable
+from model.printable import printable
+from model.tokenizer import Tokenizer, load_tokenizer
 from model.vocabulary import BYTE_OF, END_OF_TEXT, TokenizerError
 
 SHARED = Path(os.environ.get("TDB_SHARED", Path(__file__).parents[3] / "shared")) / "data"

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 from string import Formatter
 
+from model.printable import printable
 from model.sets.prompts import END, Example, PromptError
-from model.tokenizer import Tokenizer, printable
+from model.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
