@@ -1,7 +1,8 @@
 """A collation under way: blocks of rows go in, and what is known of every component grows within bounded memory."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import dropwhile
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from explanations.collation.corpus import Row, blocks
 from explanations.collation.groups import Group, places, triangle
 from explanations.collation.kept import Kept
 from explanations.collation.plans import Choice, Plan, hashes
+from explanations.collation.reading import Mark
 from explanations.collation.slots import EMPTY
 from explanations.collation.tallies import Rows, Tally
 from model.edits.sources import Where
@@ -42,6 +44,8 @@ class Collected:
     sequences: int = 0
     tokens: int = 0
     pending: list[Row] = field(default_factory=list[Row])
+    mark: Mark = field(default_factory=Mark)
+    "Where reading goes on."
 
 
 class Collector:
@@ -185,14 +189,16 @@ class Progress:
 
 
 def collect(
-    collector: Collector, collected: Collected, rows: Iterator[Row], share: Share = Share()
+    collector: Collector, collected: Collected, rows: Iterable[Row], share: Share = Share()
 ) -> Iterator[Progress]:
     """Read what is left of a corpus, one block at a time; between two of them the state may be saved.
 
-    Raises CorpusError and CollationError.
+    `rows` may begin anywhere before what is left.  Raises CorpusError and CollationError.
     """
-    for number, block in enumerate(blocks(rows, collector.plan.batch)):
-        if number % share.world != share.rank or number < collected.done:
+    size, first = collector.plan.batch, collected.done
+    rest = dropwhile(lambda row: row.number < first * size, rows)
+    for number, block in enumerate(blocks(rest, size), first):
+        if number % share.world != share.rank:
             continue
         collector.add(collected, block)
         collected.done = number + 1

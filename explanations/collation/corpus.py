@@ -1,11 +1,11 @@
-"""Text files as numbered rows of tokens, read as a stream: plain text, JSON Lines, parquet.
+"""Text files as documents, read as a stream: plain text, JSON Lines, parquet; and what a row of their tokens is.
 
 A row holds consecutive tokens of one document, at most as many as a run takes.  Documents of a plain text are
 separated by `<|endoftext|>`; in the other formats every record is one.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from model.vocabulary import END_OF_TEXT, TokenizerError
+from model.vocabulary import END_OF_TEXT
 
 CHUNK = 1 << 16
 "Characters read at a time."
@@ -39,17 +39,6 @@ class Row:
     "Its first token, counted over its document."
 
 
-def rows(paths: Sequence[Path], field: str, encode: Callable[[str], list[int]], length: int) -> Iterator[Row]:
-    """The rows of a corpus, `length` tokens or fewer each, in order.  Raises CorpusError."""
-    number = 0
-    for file, path in enumerate(paths):
-        with _readable(path):
-            for document, pieces in enumerate(documents(path, field)):
-                for start, tokens in _cut(_encoded(pieces, encode, path, document), length):
-                    yield Row(number, tokens, file, document, start)
-                    number += 1
-
-
 def blocks(rows: Iterator[Row], size: int) -> Iterator[tuple[Row, ...]]:
     """`size` rows at a time, the last block perhaps fewer."""
     while block := tuple(islice(rows, size)):
@@ -60,14 +49,15 @@ def describe(paths: Sequence[Path], field: str) -> dict[str, Any]:
     """What a corpus is recognised by: its files' names, sizes, and a hash of how they begin."""
     files: list[dict[str, Any]] = []
     for path in paths:
-        with _readable(path), path.open("rb") as file:
+        with readable(path), path.open("rb") as file:
             head = sha256(file.read(HEAD)).hexdigest()[:16]
             files.append({"name": path.name, "bytes": path.stat().st_size, "head": head})
     return {"files": files, "field": field}
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def readable(path: Path) -> Iterator[None]:
+    """What goes wrong with a file inside becomes CorpusError."""
     try:
         yield
     except OSError as error:
@@ -160,28 +150,3 @@ def _parquet(path: Path, field: str) -> Iterator[str]:
             yield from (str(text) for text in batch.column(0).to_pylist() if text is not None)
     except ArrowException as error:
         raise CorpusError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
-
-
-def _encoded(
-    pieces: Iterable[str], encode: Callable[[str], list[int]], path: Path, document: int
-) -> Iterator[list[int]]:
-    for piece in pieces:
-        try:
-            yield encode(piece)
-        except TokenizerError as error:
-            raise CorpusError(f"{path}, document {document}: {error}") from error
-
-
-def _cut(pieces: Iterable[list[int]], length: int) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """Pieces of one document -> (first token's place, tokens)."""
-    held: list[int] = []
-    start = 0
-    for piece in pieces:
-        held += piece
-        at = 0
-        while len(held) - at > length:  # the last tokens of a document stay together
-            yield start, tuple(held[at : at + length])
-            at, start = at + length, start + length
-        held = held[at:]
-    if held:
-        yield start, tuple(held)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from safetensors.numpy import save_file
 from explanations.collation import kept as kept_rows
 from explanations.collation import tallies
 from explanations.collation.collecting import CollationError, Collected, Collector
+from explanations.collation.reading import Mark
 
-SCHEMA = "tdb-collation/1"
+SCHEMA = "tdb-collation/2"
 Arrays = dict[str, NDArray[np.generic]]
 
 
@@ -22,7 +24,12 @@ def save_state(path: Path, collected: Collected, told: Mapping[str, Any]) -> Non
     """Write the state; `told` is what another run must be told as well to go on from it."""
     part = path.with_name(f"{path.name}.part")
     counts = {"done": collected.done, "sequences": collected.sequences, "tokens": collected.tokens}
-    metadata = {"schema": SCHEMA, "told": json.dumps(told, sort_keys=True), "counts": json.dumps(counts)}
+    metadata = {
+        "schema": SCHEMA,
+        "told": json.dumps(told, sort_keys=True),
+        "counts": json.dumps(counts),
+        "mark": json.dumps(asdict(collected.mark)),
+    }
     try:
         save_file(to_arrays(collected), part, metadata)  # pyright: ignore[reportArgumentType]
         part.replace(path)
@@ -51,6 +58,8 @@ def load_state(path: Path, collector: Collector, told: Mapping[str, Any]) -> Col
     collected = from_arrays(arrays, collector)
     for name, count in json.loads(metadata["counts"]).items():
         setattr(collected, name, count)
+    mark = json.loads(metadata["mark"])
+    collected.mark = Mark(**mark | {"held": tuple(mark["held"])})
     return collected
 
 

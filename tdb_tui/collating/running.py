@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from explanations.collation.collecting import CollationError, Collected, Collector, Share, collect
-from explanations.collation.corpus import CorpusError, describe, rows
+from explanations.collation.corpus import CorpusError, describe
 from explanations.collation.finishing import write
+from explanations.collation.reading import Rows
 from explanations.collation.states import load_state, save_state
 from explanations.schema import Identity, StoreError
 from explanations.store import open_store
@@ -87,14 +88,15 @@ def _collect(
 
     def save() -> None:
         collector.settle(collected)
+        collected.mark = corpus.mark
         save_state(state, collected, told)
 
     def encode(text: str) -> list[int]:
         show.characters += len(text)
         return tokenizer.encode(text, special=False)
 
-    corpus = rows(job.paths, job.field, encode, job.plan.length)
-    saved = time.monotonic()
+    corpus = Rows(job.paths, job.field, encode, job.plan.length, collected.mark)
+    show.characters, saved = collected.mark.characters, time.monotonic()
     show.begin(collected.tokens)
     with _asked_to_stop() as asked:
         for progress in collect(collector, collected, corpus, share):

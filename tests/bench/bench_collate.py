@@ -17,9 +17,10 @@ import numpy as np
 import torch
 
 from explanations.collation.collecting import Collector
-from explanations.collation.corpus import Row, blocks, rows
+from explanations.collation.corpus import Row, blocks
 from explanations.collation.groups import model_groups
 from explanations.collation.plans import Plan
+from explanations.collation.reading import Rows
 from model.gpt2 import GPT2, Config
 from model.tokenizer import load_tokenizer
 from tdb_tui.machine.memory import keep_freed_memory
@@ -43,7 +44,7 @@ def zipfian(length: int) -> Iterator[Row]:
 
 def of_text(path: Path, vocabulary: Path, length: int) -> Iterator[Row]:
     tokenizer = load_tokenizer(vocabulary)
-    return rows([path], "text", lambda text: tokenizer.encode(text, special=False), length)
+    return Rows([path], "text", lambda text: tokenizer.encode(text, special=False), length)
 
 
 def collating(

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from explanations.collation import corpus
-from explanations.collation.corpus import CorpusError, blocks, describe, documents, rows
+from explanations.collation.corpus import CorpusError, Row, blocks, describe, documents
+from explanations.collation.reading import Mark, Rows
 from model.demo.__main__ import BUNDLED
 from model.tokenizer import Tokenizer, load_tokenizer
 
@@ -29,7 +30,7 @@ def test_reading_in_pieces_gives_the_tokens_of_the_whole_document(
         encoding="utf-8",
     )
     found: dict[int, list[int]] = {}
-    for row in rows([path], "text", lambda text: tokenizer.encode(text, special=False), 16):
+    for row in Rows([path], "text", lambda text: tokenizer.encode(text, special=False), 16):
         assert row.start == len(found.setdefault(row.document, []))
         assert 0 < len(row.tokens) <= 16
         found[row.document] += row.tokens
@@ -43,7 +44,7 @@ def test_rows_are_numbered_over_all_files_and_come_in_blocks(tokenizer: Tokenize
     paths[1].write_text(
         "".join(json.dumps({"text": text}) + "\n" for text in ("Mary", "John went to the store")) + "\n"
     )
-    found = list(blocks(rows(paths, "text", tokenizer.encode, 5), 2))
+    found = list(blocks(Rows(paths, "text", tokenizer.encode, 5), 2))
     assert [len(block) for block in found] == [2, 2]
     places = [(row.number, row.file, row.document, row.start) for block in found for row in block]
     assert places == [(0, 0, 0, 0), (1, 0, 0, 5), (2, 1, 0, 0), (3, 1, 1, 0)]
@@ -73,7 +74,7 @@ def test_what_cannot_be_read_is_said_in_one_sentence(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(CorpusError, match=said):
-        list(rows([tmp_path / name], "text", tokenizer.encode, 5))
+        list(Rows([tmp_path / name], "text", tokenizer.encode, 5))
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -86,7 +87,35 @@ def test_parquet_is_read_where_pyarrow_is_installed(tokenizer: Tokenizer, tmp_pa
     parquet = pytest.importorskip("pyarrow.parquet")
     path = tmp_path / "a.parquet"
     parquet.write_table(pyarrow.table({"body": ["Mary", None, "John went"]}), path)
-    found = [row.tokens for row in rows([path], "body", tokenizer.encode, 5)]
+    found = [row.tokens for row in Rows([path], "body", tokenizer.encode, 5)]
     assert found == [tuple(tokenizer.encode("Mary")), tuple(tokenizer.encode("John went"))]
     with pytest.raises(CorpusError, match=r"has no column 'text': it has body; name one with --field"):
-        list(rows([path], "text", tokenizer.encode, 5))
+        list(Rows([path], "text", tokenizer.encode, 5))
+
+
+@pytest.mark.parametrize("length", [3, 8])
+def test_reading_goes_on_from_any_row_without_tokenising_what_came_before(
+    tokenizer: Tokenizer, tmp_path: Path, length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("explanations.collation.corpus.CHUNK", 40)
+    texts = ["Mary and John went to the store. " * 9, "", "John", "gave a drink " * 7]
+    (tmp_path / "a.txt").write_text("<|endoftext|>".join(texts))
+    (tmp_path / "b.jsonl").write_text("".join(f"{json.dumps({'text': each})}\n" for each in texts))
+    paths, encoded = [tmp_path / "a.txt", tmp_path / "b.jsonl"], list[str]()
+
+    def encode(text: str) -> list[int]:
+        encoded.append(text)
+        return tokenizer.encode(text)
+
+    whole = Rows(paths, "text", encode, length)
+    found: list[tuple[Row, Mark]] = [(row, whole.mark) for row in whole]
+    assert [row.number for row, _ in found] == list(range(len(found)))
+    every = [row for row, _ in found]
+    everything = sum(map(len, encoded))
+    for at, (_, mark) in enumerate(found):
+        encoded.clear()
+        rest = list(Rows(paths, "text", encode, length, mark))
+        assert [row for row in rest if row.number > at] == every[at + 1 :]
+        assert rest[0].number <= at + 1 if rest else at + 1 == len(found)
+        assert sum(map(len, encoded)) == everything - mark.characters
+    assert found[-1][1].characters > 0.8 * everything
