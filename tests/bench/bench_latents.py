@@ -1,9 +1,10 @@
 """Encoding against one matrix product of the same size, and the node table of GPT-2 small with twelve SAEs.
 
-python tests/bench/bench_latents.py [--threads N] [--rounds N] [--latents N]
+python tests/bench/bench_latents.py [--threads N] [--rounds N] [--latents N] [--shared]
 """
 
 import argparse
+from dataclasses import replace
 
 import torch
 
@@ -30,6 +31,13 @@ def random_sae(layer: int, n_latent: int, k: int = 32) -> Autoencoder:
     return Autoencoder(w_dec.T.contiguous(), torch.zeros(n_latent), w_dec, bias, at, at, TopK(k))
 
 
+def twelve(n_latent: int, shared: bool) -> Dictionaries:
+    """One at every layer, as a session keeps them."""
+    found = [random_sae(layer, n_latent).in_columns() for layer in range(1 if shared else 12)]
+    places = [(Site.MLP_OUT, layer) for layer in range(12)]
+    return {at: replace(found[at[1] % len(found)], reads=at, writes=at) for at in places}
+
+
 def with_saes(model: GPT2, saes: Dictionaries) -> int:
     """The whole table, and a row for every active latent, error and bias of the SAEs: how many."""
     given = Sources(dictionaries=saes)
@@ -46,6 +54,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="torch's own number if left out")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--latents", type=int, default=WIDTH)
+    parser.add_argument(
+        "--shared", action="store_true", help="one SAE's weights at every layer, where twelve would not fit"
+    )
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
