@@ -178,6 +178,12 @@ class Asked:
             ]
         )
 
+    def block_of_dictionaries(
+        self, places: tuple[Where, ...], positions: Sequence[int]
+    ) -> Mapping[str, NodeTable]:
+        """Rows of dictionaries at some tokens, by group, not kept."""
+        return dictionary_tables(self.run.model, self.run.trace, self.gradients, places, positions)
+
     def of_dictionaries(
         self, group: str, places: tuple[Where, ...], positions: Sequence[int] | None = None
     ) -> NodeTable:

@@ -2,17 +2,21 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from model.nodes import NodeTable
+from model.sites import Site
+from sae.files import save_autoencoder
 from tdb_tui.asked import Asked
 from tdb_tui.engine import Engine
 from tdb_tui.session import Session
 from tdb_tui.tables.pages import LEFT_OUT, Order, keys_of
 from tdb_tui.views.ranked import ranked
+from tests.dictionaries import random_dictionary
 from tests.sessions import SHAPE, TOKENS, begin, do, fail, load, write_model
 
 NEURONS = SHAPE.n_layer * SHAPE.d_mlp * TOKENS
@@ -37,6 +41,7 @@ def session(engine: Engine) -> Session:
 def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Everything with more than some hundred rows is long."""
     monkeypatch.setattr("tdb_tui.tables.ranking.MAX_ROWS", 100)
+    monkeypatch.setattr("tdb_tui.tables.ranking.MOST_WITH_LATENTS", 100)
     monkeypatch.setattr("tdb_tui.asked.BLOCK", 500)
     monkeypatch.setattr("tdb_tui.tables.long_ranking.WINDOW", 64)
     yield
@@ -45,8 +50,48 @@ def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def at_once(session: Session, line: str) -> dict[str, Any]:
     """The answer without the limit: what the fixture has patched is put back meanwhile."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("tdb_tui.tables.ranking.MAX_ROWS", 1 << 40)
+        for name in ("MAX_ROWS", "MOST_WITH_LATENTS"):
+            patched.setattr(f"tdb_tui.tables.ranking.{name}", 1 << 40)
         return do(session, line).result
+
+
+@pytest.fixture(scope="module")
+def saes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saes")
+    for site, layer in ((Site.MLP_OUT, 1), (Site.ATTN_OUT, 2), (Site.Z, 0)):
+        made = random_dictionary((site, layer), SHAPE)
+        save_autoencoder(made, folder / f"{site}.{layer}.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "rank neurons by direct",
+        "rank all by norm",
+        "rank latents",
+        "rank latents by act in M1,A2",
+        "rank errors by total",
+        "rank neurons per layer",
+        "rank latents per component",
+        "rank pairs each 7",
+    ],
+)
+def test_every_row_is_reached_with_latents_in_other_parts_places(
+    session: Session, saes: Path, short: None, line: str
+) -> None:
+    do(session, f"set sae {saes}", "latents mlps ;; latents heads")
+    whole, long = at_once(session, f"{line} -n 0"), do(session, f"{line} -n 0").result
+    names = [{row["node"] for row in each["rows"]} for each in (whole, long)]
+    assert names[0] == names[1] and len(names[0]) > (3 if " per layer" in line else 8)
+    by_name = [{row["node"]: row for row in each["rows"]} for each in (whole, long)]
+    for name, row in by_name[0].items():
+        assert numbers(by_name[1][name]) == pytest.approx(numbers(row))
+    for key in ("rows", "biases", "rest", "target"):
+        assert long["balance"][key] == pytest.approx(whole["balance"][key], abs=1e-9)
+    if " per " not in line and " each " not in line:
+        far = do(session, f"{line} -n 3 --from {len(names[0]) - 3}").result["rows"]
+        assert [row["node"] for row in far] == [row["node"] for row in long["rows"][-3:]]
 
 
 def numbers(row: dict[str, Any]) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """The ranked components: which rows of the node table are shown, in which order, and their books."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +10,7 @@ from model.components import DICTIONARY_SITES, Node
 from model.dictionaries import LETTER_OF
 from model.effects.groups import Groups, grouped
 from model.effects.latents import stands_for
-from model.nodes import NodeTable, joined
+from model.nodes import SITES, NodeTable, joined
 from model.sites import Where
 from tdb_tui.asked import MAX_ROWS, PARTITION, Asked, Balance
 from tdb_tui.effects import Effect, Progress
@@ -36,8 +36,9 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 "What `rank` takes, and the kinds of nodes that it means.  `all` and `parts` add up to the metric."
 
+OF_DICTIONARIES = frozenset({"latent", "error"})
 MOST_WITH_LATENTS = 4_000_000
-"Above this, a table with latents is made for one token only: 288 MB of columns."
+"The same where latents are among the rows, of which an eighth at most is taken to be active."
 
 SIDES = {
     "mlps": (("m", "p"), frozenset({"mlp", "neuron"})),
@@ -134,35 +135,47 @@ def ranked(asked: Asked, view: RankView, count: int = 1) -> Ranked:
     what has not been measured yet comes after what has, the largest estimate first.  Of more than MAX_ROWS nodes
     only a page of `count` rows, or more, from `view.first` on is at hand.
     """
-    by = "component" if view.per == "head" else view.per
+    by, places = "component" if view.per == "head" else view.per, places_of(asked, view)
     if is_long(asked, view):
-        if by:
-            return _in_order(asked, view, groups_of_long(asked, view, by))
-        if view.each is None:
-            return _page(asked, view, count)
-        return _in_order(
-            asked, view, joined([_best_of_each(asked, view, at) for at in asked.blocks(view.kinds)])
-        )
-    places, only = places_of(asked, view), view.pos
-    kinds = (*view.kinds, *(("latent",) if places else ()))
-    if only is None and sum(map(asked.rows_of, dict.fromkeys(kinds))) > MOST_WITH_LATENTS:
-        only = max(asked.positions)
-    table = _rows(asked, view, places, None if only is None else [only])
+        return replace(_long(asked, view, by, places, count), places=places)
+    only = None if view.pos is None else [view.pos]
+    table = _rows(asked, view, places, only)
     rows = chosen(asked, table, view)
     of = grouped(table.take(rows), by) if by else table
-    return replace(_in_order(asked, view, of, None if by else rows), only=only, places=places)
+    return replace(_in_order(asked, view, of, None if by else rows), places=places)
+
+
+def _long(asked: Asked, view: RankView, by: str, places: tuple[Where, ...], count: int) -> Ranked:
+    """The same where one table would be too large: made of a few tokens' rows at a time."""
+    blocks = asked.blocks((*view.kinds, *(["latent"] if places and "latent" not in view.kinds else [])))
+
+    def every(positions: Sequence[int]) -> NodeTable:
+        return _block(asked, view, places, positions)
+
+    if by:
+        return _in_order(asked, view, groups_of_long(asked, view, by, blocks, every))
+    if view.each is None:
+        page = page_of_long(asked, view, view.first, count, blocks, every)
+        values, rows = column(asked, page.table, None, view.by), np.arange(len(page.table))
+        return Ranked(
+            page.table, rows, values, view.by, None, start=page.start, of=page.of, before=page.before
+        )
+    return _in_order(asked, view, joined([_best_of_each(asked, view, every(at)) for at in blocks]))
 
 
 def is_long(asked: Asked, view: RankView) -> bool:
-    """Whether there are too many nodes for one table; with dictionaries in use those of one token are ranked then."""
-    if view.pos is not None or sum(map(asked.rows_of, view.kinds)) <= MAX_ROWS:
+    """Whether there are too many nodes for one table; of latents only those that are active will have a row."""
+    if view.pos is not None:
         return False
-    return not places_of(asked, view)
+    of_model = [kind for kind in view.kinds if kind not in OF_DICTIONARIES]
+    plain = sum(map(asked.rows_of, of_model))
+    latents = asked.rows_of("latent") if places_of(asked, view) else 0
+    return plain > MAX_ROWS or plain + latents > MOST_WITH_LATENTS
 
 
 def places_of(asked: Asked, view: RankView) -> tuple[Where, ...]:
     """The dictionaries that are on a view's books: those in the places of its rows, all where latents are ranked."""
-    if {"latent", "error"} & set(view.kinds):
+    if _are_asked_for(view):
         return asked.in_use(tuple(DICTIONARY_SITES))
     return asked.in_use(letters_of(view.latents))
 
@@ -175,29 +188,50 @@ def letters_of(sides: Collection[str]) -> list[str]:
 def _rows(asked: Asked, view: RankView, places: tuple[Where, ...], positions: list[int] | None) -> NodeTable:
     """The rows of a view's kinds; latents, errors and biases of dictionaries in the places of what they take apart."""
     table = joined([asked.table(kind, positions) for kind in view.kinds])
-    if not places or {"latent", "error"} & set(view.kinds):
-        return table
-    table = table.take(~stands_for(table, places))
-    kinds = set(view.kinds)
-    letters = {letter for side in view.latents if SIDES[side][1] & kinds for letter in SIDES[side][0]}
-    shown = tuple(at for at in places if LETTER_OF[at[0]] in letters)
-    groups = ["latent", "error"] if shown else []
-    found = [table, *(asked.of_dictionaries(group, shown, positions) for group in groups)]
-    if "bias" in kinds:
-        found.append(asked.of_dictionaries("beside", places, positions))
+    found = [table if _are_asked_for(view) else table.take(~stands_for(table, places))]
+    for group, shown in _groups_in_place(view, places):
+        found.append(asked.of_dictionaries(group, shown, positions))
     return joined(found)
 
 
-def _page(asked: Asked, view: RankView, count: int) -> Ranked:
-    page = page_of_long(asked, view, view.first, count)
-    values = column(asked, page.table, None, view.by)
-    every = np.arange(len(page.table))
-    return Ranked(page.table, every, values, view.by, None, start=page.start, of=page.of, before=page.before)
+def _block(asked: Asked, view: RankView, places: tuple[Where, ...], positions: Sequence[int]) -> NodeTable:
+    """The same at some tokens, nothing of it kept."""
+    kinds = [kind for kind in view.kinds if kind not in OF_DICTIONARIES]
+    table = asked.block(kinds, positions) if kinds else NodeTable.empty()
+    found = [table if _are_asked_for(view) else table.take(~stands_for(table, places))]
+    every = tuple(asked.run.trace.dictionaries) if _are_asked_for(view) else places
+    tables = asked.block_of_dictionaries(every, positions) if every else {}
+    found += [tables[kind] for kind in view.kinds if kind in OF_DICTIONARIES]
+    for group, shown in _groups_in_place(view, places):
+        found.append(tables[group].take(_of_places(tables[group], shown)))
+    return joined(found)
 
 
-def _best_of_each(asked: Asked, view: RankView, positions: range) -> NodeTable:
+def _are_asked_for(view: RankView) -> bool:
+    """Whether latents or errors themselves are ranked, not in the places of other rows."""
+    return bool(OF_DICTIONARIES & set(view.kinds))
+
+
+def _groups_in_place(view: RankView, places: tuple[Where, ...]) -> Iterator[tuple[str, tuple[Where, ...]]]:
+    """Which groups of dictionaries' rows stand among a view's, and of which places."""
+    if not places or _are_asked_for(view):
+        return
+    kinds = set(view.kinds)
+    letters = {letter for side in view.latents if SIDES[side][1] & kinds for letter in SIDES[side][0]}
+    shown = tuple(at for at in places if LETTER_OF[at[0]] in letters)
+    if shown:
+        yield from (("latent", shown), ("error", shown))
+    if "bias" in kinds:
+        yield "beside", places
+
+
+def _of_places(table: NodeTable, places: tuple[Where, ...]) -> NDArray[np.bool_]:
+    own = {(SITES.index(LETTER_OF[site]), layer) for site, layer in places}
+    return np.array([(site, layer) in own for site, layer in zip(table.site, table.layer, strict=True)], bool)
+
+
+def _best_of_each(asked: Asked, view: RankView, table: NodeTable) -> NodeTable:
     """The first rows of every kind at some tokens: those of all tokens are among them."""
-    table = asked.block(view.kinds, positions)
     found = _in_order(asked, view, table, chosen(asked, table, view))
     return found.table.take(found.order)
 
