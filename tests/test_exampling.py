@@ -168,7 +168,7 @@ def test_the_page_shows_what_is_known_and_the_examples(session: Session, engine:
     assert {"says", "prompt", "top", "effect", "for", "against", "driven by", "near", "corpus"} <= set(labels)
 
 
-SCORED = "correlation with its activations (0 is chance, 1 perfect); by person"
+SCORED = "correlation; by person"
 
 
 def test_the_page_of_a_head_has_what_asks_and_what_is_found(session: Session) -> None:
@@ -178,7 +178,11 @@ def test_the_page_of_a_head_has_what_asks_and_what_is_found(session: Session) ->
     assert {"asked by", "found in"} <= {row.label for row in view.rows}
     pairs = [row for row in shaded(view) if row.key is not None]
     assert pairs and all(row.acts.ndim == 2 for row in pairs)
-    assert all(row.acts[row.peak, row.key] == row.acts.max() for row in pairs)
+    assert all(row.acts[row.peak, row.key] == row.acts.max() for row in pairs if row.label)
+    [here] = [row for row in pairs if not row.label]
+    assert here.acts[here.peak, here.key] == here.acts[1:, 1:].max(), (
+        "<|endoftext|> counts in no corpus, nor here"
+    )
 
 
 def test_the_prompts_own_activations_on_the_page_are_those_of_the_run(

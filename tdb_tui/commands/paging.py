@@ -12,7 +12,7 @@ from tdb_tui.language.arguments import node_word, one_node
 from tdb_tui.language.parsing import Call, Word, unquote
 from tdb_tui.replies import Reply
 from tdb_tui.session import Session, read_prompt
-from tdb_tui.tables.acts import peak_of
+from tdb_tui.tables.acts import first_counted, peak_of
 from tdb_tui.tables.known import Found, Known, Tried, known
 
 TRIED = 3
@@ -62,7 +62,8 @@ def _tried_lines(session: Session, tried: tuple[Tried, ...]) -> list[str]:
     tokenizer = session.engine.tokenizer
     said: list[str] = []
     for each in tried:
-        peak, key = peak_of(each.acts)
-        names = [token_label(at, each.tokens, tokenizer) for at in ((peak,) if key is None else (peak, key))]
-        said.append(f"typed: up to {plain(float(each.acts.max()))} at {' reading '.join(names)}")
+        peak, key = peak_of(each.acts, first_counted(each.tokens, tokenizer.eos))
+        value = plain(float(each.acts[peak] if key is None else each.acts[peak, key]))
+        read = "" if key is None else f" reading {token_label(key, each.tokens, tokenizer)}"
+        said.append(f"typed: up to {value} at {token_label(peak, each.tokens, tokenizer)}{read}")
     return said

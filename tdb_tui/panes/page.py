@@ -1,5 +1,6 @@
 """The page of a component: what is said of it, and texts with their tokens shaded; or what a search has found."""
 
+import re
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     Acts = NDArray[np.float32]
 
 LABEL = 9
+UNBROKEN = "\N{NO-BREAK SPACE}"
 STEPS = len(BLUE)
 MOST_READ = 3
 "Tokens named for the token cursor."
@@ -218,6 +220,8 @@ def heat(level: int) -> Style:
 
 
 def _wrapped(row: PageRow, room: int) -> tuple[str, ...]:
-    return (
-        ("",) if isinstance(row, ShadedRow) else tuple(wrap(row.text, room, break_on_hyphens=False)) or ("",)
-    )
+    """The lines of a row; a token is not broken at its leading space, nor parted from its number."""
+    if isinstance(row, ShadedRow):
+        return ("",)
+    lines = wrap(re.sub(r"' (?=\S)", f"'{UNBROKEN}", row.text), room, break_on_hyphens=False)
+    return tuple(line.replace(UNBROKEN, " ") for line in lines) or ("",)

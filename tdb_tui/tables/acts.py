@@ -1,5 +1,7 @@
 """What a component does at each token of a run, in the unit of its dataset examples."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,9 +42,20 @@ def by_token(acts: Floats) -> Floats:
     return acts if acts.ndim == 1 else acts.max(1)
 
 
-def peak_of(acts: Floats) -> tuple[int, int | None]:
-    """Where it is largest: a token; of a head the query and the key."""
+def peak_of(acts: Floats, first: int = 0) -> tuple[int, int | None]:
+    """Where it is largest among the tokens from `first` on: a token; of a head the query and the key.
+
+    The `<|endoftext|>` before a text is not counted in a corpus, so it is none of its peaks either.
+    """
+    if first >= len(acts):
+        first = 0
     if acts.ndim == 1:
-        return int(acts.argmax()), None
-    query, key = np.unravel_index(int(acts.argmax()), acts.shape)
-    return int(query), int(key)
+        return first + int(acts[first:].argmax()), None
+    counted = acts[first:, first:]
+    query, key = np.unravel_index(int(counted.argmax()), counted.shape)
+    return first + int(query), first + int(key)
+
+
+def first_counted(tokens: Sequence[int], eos: int | None) -> int:
+    """The first token that is not a `<|endoftext|>` put before the text."""
+    return int(bool(tokens) and tokens[0] == eos)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from rich.cells import cell_len
 
+from explanations.bins import LEAST
 from explanations.published.catalogue import CAVEATS
 from explanations.records import Best, Example, Explanation, Statistics
 from model.tokenizer import Tokenizer, printable
@@ -100,7 +101,13 @@ def histogram_line(found: Statistics, columns: int = 48, bars: str = BARS) -> st
     heights = np.log1p(spread)
     steps = len(bars) - 1
     levels = np.where(spread < 0.5, 0, np.ceil(heights / heights.max() * steps)).astype(int)
-    return f"{plain(edges[0])} {''.join(bars[level] for level in levels)} {plain(edges[-1])}  (log counts)"
+    drawn = "".join(bars[level] for level in levels)
+    return f"{_edge(edges[0])} {drawn} {_edge(edges[-1])}  (log counts)"
+
+
+def _edge(value: float) -> str:
+    """What is as small as the bin around zero is zero."""
+    return plain(0.0 if abs(value) <= 2.0**LEAST else value)
 
 
 def score_text(explanation: Explanation | Best) -> str:

@@ -12,24 +12,21 @@ from model.tokenizer import Tokenizer
 from tdb_tui.errors import CommandError
 from tdb_tui.formats import plain, quoted, signed, token_label
 from tdb_tui.session import Snapshot
-from tdb_tui.tables.acts import Floats, activations, peak_of
+from tdb_tui.tables.acts import Floats, activations, first_counted, peak_of
 from tdb_tui.tables.examples import corpus_lines, score_text
 from tdb_tui.tables.known import Found, Known
 from tdb_tui.tables.promoted import driving, promoted, rare
 from tdb_tui.views.data import PageRow, PageView, ShadedRow, TextRow
 
-TOP_FIRST = 5
+TOP_FIRST = 6
 "Of the largest examples, those that stand before what else is known."
-TOKENS, NEIGHBOURS = 4, 3
+TOKENS, READS, NEIGHBOURS = 4, 2, 3
 HEADS = {
     Sampling.TOP: "the largest in the corpus",
     Sampling.QUANTILE: "from all over its range, the largest first",
-    Sampling.RANDOM: "at random",
+    Sampling.RANDOM: "of all texts, the same for every component",
 }
-SCORES = {
-    "correlation": "correlation with its activations (0 is chance, 1 perfect)",
-    "auc": "AUC over pairs of tokens (.5 is chance, 1 perfect)",
-}
+SCORES = {"auc": "AUC, .5 is chance"}
 KINDS = {
     Kind.HEAD: "attention head {index} of layer {layer}",
     Kind.NEURON: "MLP neuron {index} of layer {layer}",
@@ -92,7 +89,7 @@ def _how_good(explanation: Explanation) -> str:
     first = explanation.scores[0]
     ends = "" if first.low is None or first.high is None else f" [{first.low:.2f}, {first.high:.2f}]"
     count = sum(first.samples.values())
-    held = f" on {count} texts not used for it" if count else ""
+    held = f" on {count} held-out texts" if count else ""
     return f"{SCORES.get(first.name, first.name)}{ends}{held}; by {who}"
 
 
@@ -118,8 +115,8 @@ def _run(
     label: str, snapshot: Snapshot, tokens: Sequence[int], acts: Floats, top: float
 ) -> Iterator[PageRow]:
     texts = tuple(map(snapshot.tokenizer.display, tokens))
-    peak, key = peak_of(acts)
-    largest = float(acts.max())
+    peak, key = peak_of(acts, first_counted(tokens, snapshot.tokenizer.eos))
+    largest = float(acts[peak] if key is None else acts[peak, key])
     if largest <= 0:
         yield TextRow(label, "not active", dim=True)
     else:
@@ -140,7 +137,10 @@ def _beyond(snapshot: Snapshot, known: Known) -> Iterator[PageRow]:
     """Its effect here, the tokens that it speaks for, what drives it, what is like it, the corpus, more examples."""
     if known.measures:
         at = known.measures[0].split()[0].partition("@")[2]
-        yield TextRow("effect", f"@{at}  {'  '.join(known.measures[1:])}")
+        told = "  ".join(known.measures[1:]).removeprefix(
+            "activation 1  "
+        )  # what all but neurons and latents have
+        yield TextRow("effect", f"@{at}  {told}")
     yield from _tokens(snapshot, known)
     yield from _alike(snapshot, known.component)
     if known.statistics is None:
@@ -148,7 +148,9 @@ def _beyond(snapshot: Snapshot, known: Known) -> Iterator[PageRow]:
         return
     for number, line in enumerate(corpus_lines(known.statistics)):
         yield TextRow("" if number else "corpus", line)
-    yield from list(_examples(snapshot.tokenizer, known, Sampling.TOP))[TOP_FIRST:]
+    if rest := list(_examples(snapshot.tokenizer, known, Sampling.TOP))[TOP_FIRST:]:
+        yield TextRow("top", "the largest after those above", dim=True)
+        yield from rest
     for sampling in (Sampling.QUANTILE, Sampling.RANDOM):
         if known.examples.get(sampling):
             yield TextRow(sampling.value, HEADS[sampling], dim=True)
@@ -167,7 +169,8 @@ def node_of(snapshot: Snapshot, known: Known) -> Node | None:
         return None
     if acts is None:
         return None
-    peak, key = peak_of(acts)
+    tokens = snapshot.state.inputs.prompt.tokens
+    peak, key = peak_of(acts, first_counted(tokens, snapshot.tokenizer.eos))
     if known.pos is not None:
         peak, key = known.pos, None if key is None else int(acts[known.pos].argmax())
     return Node(part, peak, key)
@@ -186,15 +189,15 @@ def _tokens(snapshot: Snapshot, known: Known) -> Iterator[PageRow]:
         reads = driving(snapshot, node)
     except CommandError:
         return
-    labels = ("asked by", "found in") if part_is_head(node) else ("driven by",) * len(reads)
-    for label, read in zip(labels, reads, strict=True):
-        up = top_tokens(read.scores, TOKENS, rare(snapshot)).top
-        at = token_label(read.pos, prompt, tokenizer)
-        yield TextRow(label, f"{_list(tokenizer, up)}  (at {at})")
-
-
-def part_is_head(node: Node) -> bool:
-    return node.component.kind is Kind.HEAD
+    head = node.component.kind is Kind.HEAD
+    labels = ("asked by", "found in") if head else ("driven by",) * len(reads)
+    seen = [top_tokens(read.scores, TOKENS, rare(snapshot)).top for read in reads]
+    # a latent of attention reads every token before it
+    strongest = sorted(range(len(reads)), key=lambda at: -seen[at][0][1])[:READS]
+    for at in range(len(reads)) if head else strongest:
+        label, read, up = labels[at], reads[at], seen[at]
+        where = token_label(read.pos, prompt, tokenizer)
+        yield TextRow(label, f"at {where}  {_list(tokenizer, up)}")
 
 
 def _list(tokenizer: Tokenizer, end: Iterable[tuple[int, float]]) -> str:
