@@ -428,10 +428,10 @@ def test_no_color_draws_everything_without_color(monkeypatch: pytest.MonkeyPatch
 
 def test_what_is_told_of_is_what_the_pane_last_gone_to_points_at() -> None:
     async def body(app: TdbApp, pilot: Pilot[int]) -> None:
-        await press(app, pilot, "2", "i")
+        await press(app, pilot, "2", "I")
         view = app.main.ranked.view
         assert view is not None and f"I inspect {view.node(0)}" in screen(app)
-        await press(app, pilot, "1", "i")
+        await press(app, pilot, "1", "I")
         assert "I inspect E@END" in screen(app)
 
     play(body)
