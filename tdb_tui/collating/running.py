@@ -120,11 +120,12 @@ def _write(
     identity: Identity,
     show: "Progress",
 ) -> None:
+    rate = show.rate  # of reading, without what follows
     with writing(job.out, identity) as connection:
         for node in write(connection, collector, collected, tokenizer, describe(job.paths, job.field)):
             show.note(f"writing {node}")
     components = sum(len(group.nodes) for group in collector.groups)
-    show.line(f"{job.out}: {components:,} components over {collected.tokens:,} tokens, {show.rate}")
+    show.line(f"{job.out}: {components:,} components over {collected.tokens:,} tokens, {rate}")
 
 
 @contextmanager

@@ -65,10 +65,11 @@ async def patiently(
             await asyncio.sleep(wait * (1 + random.random() / 4))
             wait = min(2 * wait, patience.longest_wait)
         try:
-            got = await send()
+            async with asyncio.timeout(patience.timeout):  # httpx's own is for each part of an answer
+                got = await send()
             if got.status == 200:
                 return read(got.content)
-        except httpx.TimeoutException:
+        except (httpx.TimeoutException, TimeoutError):
             why = f"no answer within {patience.timeout:g} s"
             continue
         except httpx.HTTPError as error:

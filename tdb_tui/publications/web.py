@@ -10,7 +10,7 @@ from explanations.published.records import PublishedError
 from model.printable import printable
 from tdb_tui.machine.patience import NoAnswer, Patience, Refused, Response, patiently, received
 
-PATIENCE = Patience(tries=4, timeout=30, longest_wait=20)
+PATIENCE = Patience(tries=4, longest_wait=20)
 MISSING = (403, 404)
 "What servers answer for a file that is not there; blob stores also say that it is forbidden."
 

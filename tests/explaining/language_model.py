@@ -14,7 +14,8 @@ from tests.explanations.models import Speak, numbered
 
 Behave = Callable[[int, dict[str, Any]], tuple[int, dict[str, str], bytes] | float | None]
 """The number of the request and its body -> what is sent instead of an answer: status, headers and content; or seconds
-to hang first; None: answer well."""
+to hang first; None: answer well.  Headers with TRICKLE send the content byte by byte, so many seconds apart."""
+TRICKLE = "X-Trickle"
 
 
 @dataclass
@@ -75,7 +76,12 @@ def serving(speak: Speak, behave: Behave = lambda number, body: None) -> Iterato
             for name, value in {"Content-Length": str(len(content)), **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(content)
+            if (pause := float(headers.get(TRICKLE, 0))) == 0:
+                self.wfile.write(content)
+                return
+            for byte in content:
+                self.wfile.write(bytes([byte]))
+                time.sleep(pause)
 
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing."""

@@ -9,7 +9,7 @@ import pytest
 from explanations.asking.requests import Answer, AskError, BudgetSpent, Message, Request
 from tdb_tui.explaining.endpoint import Endpoint, Limits, from_environment
 from tdb_tui.machine.patience import Patience
-from tests.explaining.language_model import Behave, serving
+from tests.explaining.language_model import TRICKLE, Behave, serving
 
 T = TypeVar("T")
 HELLO = Request((Message("user", "hello"),), 5)
@@ -87,6 +87,15 @@ def test_what_passes_is_tried_again(name: str) -> None:
 def test_a_server_that_hangs_is_left_and_asked_again() -> None:
     def behave(number: int, body: dict[str, Any]) -> float | None:
         return 1.5 if number == 0 else None
+
+    with serving(echo, behave) as server:
+        answer, retried = ask(server.url, Limits(patience=Patience(first_wait=0.01, timeout=0.5)))
+    assert (answer.text, retried) == ("HELLO", 1)
+
+
+def test_a_server_that_answers_byte_by_byte_is_left_in_time() -> None:
+    def behave(number: int, body: dict[str, Any]) -> tuple[int, dict[str, str], bytes] | None:
+        return (200, {TRICKLE: "0.05"}, b" " * 200) if number == 0 else None
 
     with serving(echo, behave) as server:
         answer, retried = ask(server.url, Limits(patience=Patience(first_wait=0.01, timeout=0.5)))

@@ -91,6 +91,10 @@ def test_parquet_is_read_where_pyarrow_is_installed(tokenizer: Tokenizer, tmp_pa
     assert found == [tuple(tokenizer.encode("Mary")), tuple(tokenizer.encode("John went"))]
     with pytest.raises(CorpusError, match=r"has no column 'text': it has body; name one with --field"):
         list(Rows([path], "text", tokenizer.encode, 5))
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(CorpusError, match=r"cannot read .*a\.parquet: ") as failed:
+        list(Rows([path], "body", tokenizer.encode, 5))
+    assert "\n" not in str(failed.value)
 
 
 @pytest.mark.parametrize("length", [3, 8])

@@ -24,12 +24,18 @@ from tests.sessions import SHAPE, begin, do, fail, load, said, write_model
 
 SMALL = "neuron-explainer/gpt2_small_data"
 HEADS = "neuron-explainer/gpt2_small/attn_write_norm"
+LATENTS = "neuron-explainer/gpt2-small/autoencoder_latent"
+NEWER = "neuron-explainer/gpt2_small/autoencoder_latent"
 HELD = {
     f"{SMALL}/collated-activations/1/17.json": files.as_bytes(files.neuron_record(1, 17)),
     f"{SMALL}/explanations/1/17.jsonl": files.as_bytes(files.simulation_results(1, 17)),
     f"{SMALL}/collated-activations/1/18.json": files.as_bytes(files.neuron_record(1, 18, old=True)),
     f"{HEADS}/collated_activations_by_token_pair/1/2.json": files.as_bytes(
         files.neuron_record(1, 2, pairs=True)
+    ),
+    f"{LATENTS}/resid_delta_mlp/collated-activations/1/3.json": files.as_bytes(files.neuron_record(1, 3)),
+    f"{NEWER}/resid_delta_attn_v4/collated-activations-by-token-pair/1/4.json": files.as_bytes(
+        files.neuron_record(1, 4, pairs=True)
     ),
     "api/feature/gpt2-small/1-res-jb/5": files.as_bytes(files.feature("1-res-jb", 5)),
 }
@@ -81,6 +87,23 @@ def test_neurons_and_heads_come_and_are_not_asked_for_again(tell: Tell, tmp_path
     assert sorted(store.nodes()) == ["L1H2", "N1.17", "N1.18"]
     assert store.explanations("N1.17")[0].text == files.TEXT
     assert store.examples("L1H2", Sampling.TOP)[0].activations.shape == (len(files.TOKENS),) * 2
+
+
+def test_latents_of_either_release_by_either_spelling_and_by_pairs(tell: Tell, tmp_path: Path) -> None:
+    path = tmp_path / "p.store"
+    with holding(HELD) as server:
+        to = ("--store", path, "--url", server.url)
+        assert tell("openai", "Fm1.3", "--release", "v1", *to)[1] == f"{path}: 1 components\n"
+        assert tell("openai", "Fa1.4", "--pairs", *to)[1] == f"{path}: 1 components\n"
+        assert tell("openai", "Fm1.3", *to)[1] == f"{path}: 0 components, nothing published about 1\n"
+    store = open_store(path)
+    assert store.examples("Fm1.3", Sampling.TOP)[0].activations.ndim == 1
+    assert store.examples("Fa1.4", Sampling.TOP)[0].activations.ndim == 2
+    about = {node: known.origin for node in store.nodes() if (known := store.statistics(node))}
+    assert sorted(each.name for each in about.values() if each) == [
+        "OpenAI 2024, v1",
+        "OpenAI 2024, v4 by pairs",
+    ]
 
 
 def test_a_mirror_may_be_a_folder(tell: Tell, tmp_path: Path) -> None:
