@@ -43,7 +43,7 @@ def test_a_newcomer_finds_the_name_movers_in_under_ten_keys(terminal: Terminal) 
     )
     pressed = ["2", "?", "s", "a", "y", "Enter"]
     terminal.keys(pressed[0])
-    terminal.wait("⏎ trace", "? keys")
+    terminal.wait("⏎ page", "? keys")
     terminal.keys(pressed[1])
     terminal.wait("type to filter")
     terminal.keys(*pressed[2:5])
