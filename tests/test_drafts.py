@@ -440,3 +440,17 @@ def test_a_circuit_holds_a_draft_and_not_the_model(session: Session) -> None:
     error = next(each.error for each in done if each.error is not None)
     assert "are too many: a circuit holds up to 2000" in error.message
     assert len(held(session).nodes) == 2000 // (END + 1) * (END + 1)
+
+
+def test_several_nodes_stand_in_one_word(session: Session) -> None:
+    do(
+        session,
+        "circuit new a",
+        "circuit add L0H1@END,L1H2@Mary,M0",
+        "circuit new b",
+        "circuit add L0H1@END L1H2@Mary M0",
+    )
+    a, b = session.state.circuits
+    assert a.nodes == b.nodes and len(a.nodes) == 3
+    do(session, "circuit rm L0H1@END,M0")
+    assert len(session.state.circuits[1].nodes) == 1

@@ -9,7 +9,7 @@ from model.targets import Via
 from tdb_tui.circuits.drafts import MOST, Edge
 from tdb_tui.circuits.files import NAME
 from tdb_tui.errors import CommandError
-from tdb_tui.language.arguments import NodeWord, node_word, one_node, refuse_places
+from tdb_tui.language.arguments import NodeWord, node_words, one_node, refuse_places
 from tdb_tui.language.parsing import Call, Word
 from tdb_tui.session import Snapshot
 
@@ -39,7 +39,10 @@ def nodes_of(snapshot: Snapshot, words: Sequence[Word], act: str) -> tuple[Node,
 
 
 def _nodes(snapshot: Snapshot, word: Word) -> list[Node]:
-    found = node_word(snapshot, word)
+    return list(chain.from_iterable(_placed(snapshot, word, found) for found in node_words(snapshot, word)))
+
+
+def _placed(snapshot: Snapshot, word: Word, found: NodeWord) -> list[Node]:
     for part in found.components:
         refuse_places(part, word)
     positions = _positions(snapshot, found)
