@@ -2,8 +2,9 @@
 
 Read as a frame of tracing it is linear where the run stands: through the real MLP, or through the queries, keys and
 values of all heads, the scale of the layer norm before it held (Mossing et al. 2024, Transformer Debugger), and that
-of the dictionary's own input.  A dictionary of the residual stream reads that as it is.  What is not linear is in the
-constant, so the rows and biases add up to the pre-activation.  Measured, everything is live.
+of the dictionary's own input; what edits inside of the sub-layer have replaced moves with nothing.  A dictionary of the
+residual stream reads that as it is.  What is not linear is in the constant, so the rows and biases add up to the
+pre-activation.  Measured, everything is live.
 """
 
 import torch
@@ -11,6 +12,9 @@ from torch import Tensor
 
 from model.components import DICTIONARY, RESIDUAL, SCALES, Component, Node
 from model.dictionaries import Dictionary, dictionary_of, numbers, place_of, side_by_side
+from model.edits.edge_tables import left_by
+from model.edits.interventions import SINGLE, site_of
+from model.edits.made import index_of
 from model.gpt2 import GPT2, Block, wide
 from model.held import held_scales
 from model.latents import encoded
@@ -21,6 +25,10 @@ from model.trace import Trace
 
 INSIDE = (Site.MLP_OUT, Site.MLP_POST, Site.ATTN_OUT, Site.Z)
 "Places that are the work of a sub-layer; the others are of the residual stream."
+
+
+Edited = tuple[Trace, range]
+"A run whose edits inside of the sub-layer are made, and the tokens that are read."
 
 
 @torch.no_grad()
@@ -34,7 +42,11 @@ def latent_target(model: GPT2, trace: Trace, node: Node) -> Target:
     direction = dictionary.direction(encoded(trace, at)[node.pos], part.index or 0)
     with torch.enable_grad():
         leaf = seen.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(_given(model, dictionary, part, leaf[None])[0] @ direction, leaf)
+        (gradient,) = torch.autograd.grad(
+            _given(model, dictionary, part, leaf[None], (trace, range(positions[0], node.pos + 1)))[0]
+            @ direction,
+            leaf,
+        )
     linear = float((gradient.double() * seen.double()).sum())
     reads = tuple(Read(pos, wide(row)) for pos, row in zip(positions, gradient, strict=True))
     return Target(line, reads, value - linear, value, raw=at[0] not in INSIDE, latent=node)
@@ -88,14 +100,19 @@ def _seen(model: GPT2, trace: Trace, part: Component, positions: tuple[int, ...]
     return normed(norm, resid, norm.bias, held=held).to(resid.dtype)
 
 
-def _given(model: GPT2, dictionary: Dictionary, part: Component, seen: Tensor) -> Tensor:
-    """What the dictionary is given at the last token, from what is seen: [batch, read, d_model] -> [batch, d_in]."""
+def _given(
+    model: GPT2, dictionary: Dictionary, part: Component, seen: Tensor, edited: Edited | None = None
+) -> Tensor:
+    """What the dictionary is given at the last token, from what is seen: [batch, read, d_model] -> [batch, d_in].
+
+    With the edits that a run has inside of the sub-layer, where it is named.
+    """
     if place_of(part)[0] not in INSIDE:
         return seen[:, -1]
-    return _inside(model.blocks[part.layer], part.layer, dictionary.reads, seen)
+    return _inside(model.blocks[part.layer], part.layer, dictionary.reads, seen, edited)
 
 
-def _inside(block: Block, layer: int, reads: Where, seen: Tensor) -> Tensor:
+def _inside(block: Block, layer: int, reads: Where, seen: Tensor, edited: Edited | None) -> Tensor:
     """What a dictionary reads inside of a sub-layer at the last token: [batch, read, d_model] -> [batch, d_in]."""
     norm = {Site.LN1_NORMALIZED: block.ln_1, Site.LN2_NORMALIZED: block.ln_2}.get(reads[0])
     if norm is not None:
@@ -103,14 +120,32 @@ def _inside(block: Block, layer: int, reads: Where, seen: Tensor) -> Tensor:
     found: dict[Site, Tensor] = {}
 
     def watch(site: Site, layer: int, x: Tensor) -> Tensor:
-        found[site] = x
-        return x
+        found[site] = x if edited is None else _as_edited(edited[0], (site, layer), x, edited[1])
+        return found[site]
 
     if reads[0] in (Site.MLP_OUT, Site.MLP_POST):
         block.mlp(seen, layer, watch)
     else:
         block.attn(seen, layer, watch)
     return side_by_side(reads[0], found[reads[0]])[:, -1]
+
+
+def _as_edited(trace: Trace, at: Where, x: Tensor, read: range) -> Tensor:
+    """x, [batch, ...] at the tokens that are read, as edits in a run have left it: their values and their slopes."""
+    changes = [change for change in trace.changes if isinstance(change, SINGLE) and site_of(change) == at]
+    changes = [change for change in changes if change.component.kind not in DICTIONARY]
+    if not changes:
+        return x
+    scores = at[0] is Site.SCORES
+    recorded = trace[Site.PATTERN if scores else at[0], at[1]][None]
+    left = torch.ones_like(recorded)
+    for change in changes:
+        left[index_of(change.component, change.span, change.key)] *= left_by(change)
+    square = scores or at[0] is Site.PATTERN
+    here = (..., slice(read.start, read.stop), slice(read.stop if square else None))
+    if scores:
+        return x.masked_fill(left[here] == 0, -torch.inf)
+    return recorded[here] + left[here] * (x - x.detach())
 
 
 def _pre(dictionary: Dictionary, part: Component, x: Tensor) -> Tensor:

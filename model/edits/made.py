@@ -32,9 +32,9 @@ def edit(
         case Freeze():
             held = _required(sources.base, "freeze needs the run without changes")[at]
             rows = _within(span, held)
-            return lambda x: _put(x, part, rows, key, held[_index(part, rows, key)[1:]])
+            return lambda x: _put(x, part, rows, key, held[index_of(part, rows, key)[1:]])
         case Steer():
-            return lambda x: _put(x, part, span, key, _steered(x[_index(part, span, key)], change))
+            return lambda x: _put(x, part, span, key, _steered(x[index_of(part, span, key)], change))
         case Ablate(mode=Mode.MEAN):
             mean = _required(sources.means, "mean needs reference prompts")[at]
             return _mean(change, mean)
@@ -44,10 +44,10 @@ def edit(
             return lambda x: _put(x, part, rows, key, new)
         case Ablate(mode=Mode.NOISE):
             return lambda x: _put(
-                x, part, span, key, x[_index(part, span, key)] + _noise(x, change, named or part)
+                x, part, span, key, x[index_of(part, span, key)] + _noise(x, change, named or part)
             )
         case Ablate(mode=Mode.SCALE):
-            return lambda x: _put(x, part, span, key, x[_index(part, span, key)] * change.amount)
+            return lambda x: _put(x, part, span, key, x[index_of(part, span, key)] * change.amount)
         case Ablate():
             constant = {Mode.ZERO: 0.0, Mode.CUT: -math.inf}.get(change.mode, change.amount)
             return lambda x: _put(x, part, span, key, constant)
@@ -56,7 +56,7 @@ def edit(
 def _put(x: Tensor, part: Component, span: Span | None, key: int | None, new: Tensor | float) -> Tensor:
     """A copy of x, [batch, ...], with a component's values replaced."""
     x = x.clone()
-    here = x[_index(part, span, key)]
+    here = x[index_of(part, span, key)]
     if isinstance(new, Tensor) and part.kind is Kind.PATTERN and key is None:
         here = here[..., : new.shape[-1]]  # keys that the other run has; those after the query are 0 in both
         new = new[..., : here.shape[-1]]
@@ -64,7 +64,7 @@ def _put(x: Tensor, part: Component, span: Span | None, key: int | None, new: Te
     return x
 
 
-def _index(part: Component, span: Span | None, key: int | None) -> tuple[slice | int, ...]:
+def index_of(part: Component, span: Span | None, key: int | None) -> tuple[slice | int, ...]:
     """What of its site's tensor a component is, batch axis first."""
     batch, pos = slice(None), slice(None) if span is None else span.slice
     if part.kind.has_heads:
@@ -78,7 +78,7 @@ def _index(part: Component, span: Span | None, key: int | None) -> tuple[slice |
 def _rows(given: Tensor, part: Component, rows: Sequence[int], key: int | None) -> Tensor:
     """A component's values at some positions of a recorded tensor, which has no batch axis."""
     chosen = given.index_select(AXIS, torch.tensor(rows, device=given.device))
-    return chosen[_index(part, None, key)[1:]]
+    return chosen[index_of(part, None, key)[1:]]
 
 
 def _within(span: Span | None, given: Tensor) -> Span:
@@ -100,12 +100,12 @@ def _mean(change: Ablate, mean: Tensor) -> Make:
     part, span, key = change.component, change.span, change.key
     if mean.shape[AXIS] > 1:
         rows = _within(span, mean)
-        return lambda x: _put(x, part, rows, key, mean[_index(part, rows, key)[1:]])
+        return lambda x: _put(x, part, rows, key, mean[index_of(part, rows, key)[1:]])
     if key is not None or part.kind is Kind.PATTERN:
         raise ChangeError(
             f"{change.place}: attention has a mean only position by position, over prompts of one length"
         )
-    new = mean[_index(part, Span(0, 0), None)[1:]]
+    new = mean[index_of(part, Span(0, 0), None)[1:]]
     return lambda x: _put(x, part, span, None, new)
 
 

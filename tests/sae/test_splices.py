@@ -12,6 +12,7 @@ import torch
 
 from model.components import Component, Kind, Node
 from model.dictionaries import LETTER_OF, Dictionaries, recorded_at
+from model.edits.directions import Direction
 from model.edits.interventions import Ablate, Change, Freeze, Mode, Patch, Sources, Span, Steer, Way
 from model.effects import attribution
 from model.effects.attribution import Gradients
@@ -34,7 +35,7 @@ from model.trace import Trace, metric_value, record
 from sae.autoencoder import Autoencoder
 from sae.normalization import Normalization
 from tests.dictionaries import NONLINEARITIES, random_dictionary
-from tests.tiny import EDITS, END, LAST, LD, MIDDLE, TOKENS
+from tests.tiny import EDITS, END, LAST, LD, MIDDLE, TINY, TOKENS
 
 PLACES: dict[str, Where] = {
     "m": (Site.MLP_OUT, 1),
@@ -362,6 +363,46 @@ def test_a_latents_frame_has_the_gradients_of_finite_differences(tiny: GPT2, let
     (gradient,) = torch.autograd.grad(pre_activation(tiny, trace, node, leaf[None])[0], leaf)
     assert ends[0] - ends[1] == pytest.approx(2 * float((gradient * step).sum()), rel=1e-6)
     assert by.embed.abs().sum() > 0
+
+
+INSIDE = {
+    "neuron": Ablate(Component(Kind.NEURON, 1, 5)),
+    "neuron scaled": Ablate(Component(Kind.NEURON, 1, 5), MIDDLE, mode=Mode.SCALE, amount=0.5),
+    "mlp scaled": Ablate(Component(Kind.MLP, 1), Span(4, 4), mode=Mode.SCALE, amount=-0.5),
+    "mlp": Ablate(Component(Kind.MLP, 1), mode=Mode.VALUE, amount=0.3),
+    "mlp added to": Steer(Component(Kind.NEURON, 1, 7), way=Way.ADD, amount=1.0),
+    "head": Ablate(Component(Kind.HEAD, 1, 1)),
+    "pair": Ablate(Component(Kind.HEAD, 1, 0), Span(4, 4), 2, Mode.VALUE, 0.4),
+    "cut": Ablate(Component(Kind.HEAD, 1, 0), Span(4, 4), 2, Mode.CUT),
+    "query": Ablate(Component(Kind.Q, 1, 1), Span(4, 4), mode=Mode.VALUE, amount=0.2),
+    "attention scaled": Ablate(Component(Kind.ATTN, 1), mode=Mode.SCALE, amount=0.5),
+}
+
+
+@pytest.mark.parametrize("letter", "mpaz")
+@pytest.mark.parametrize("edit", INSIDE)
+def test_a_frame_moves_with_nothing_that_edits_inside_of_the_sub_layer_have_replaced(
+    tiny: GPT2, given: Sources, letter: str, edit: str
+) -> None:
+    """Against finite differences of whole runs, the norm's scale before the sub-layer frozen."""
+    given = replace(given, dictionaries=loaded(letter))
+    trace = record(tiny, TOKENS, (INSIDE[edit],), given)
+    node, at = Node(strongest(trace, PLACES[letter], 4), 4), PLACES[letter]
+    by = attribution.gradients(tiny, trace, frame_target(tiny, trace, node), given)
+    place = Component(Kind.RESID_MID if letter in "mp" else Kind.RESID_PRE, 1)
+    scale = Component(Kind.LN2_SCALE if letter in "mp" else Kind.LN1_SCALE, 1)
+    vector = torch.randn(TINY.d_model, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    given = replace(given, base=trace)
+    ends = []
+    for amount in (1e-6, -1e-6):
+        added = Steer(
+            place, Span(4, 4), way=Way.ADD, amount=amount, direction=Direction("it", tuple(vector.tolist()))
+        )
+        run = record(tiny, TOKENS, (Freeze(scale), added, INSIDE[edit]), given)
+        pre = given.dictionaries[at].pre_activations(recorded_at(run, at)[4])
+        ends.append(float(pre[node.component.index]))
+    wanted = (ends[0] - ends[1]) / 2e-6
+    assert float(by.direct[4] @ vector) == pytest.approx(wanted, rel=1e-6, abs=1e-8)
 
 
 def test_parts_that_are_not_loaded_are_named(tiny: GPT2) -> None:
