@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from explanations.bins import COUNT, EDGES
-from explanations.blobs import NO_KEY, Slots, encode
+from explanations.blobs import NO_KEY, Slots, encode, pack_scores, unpack_scores
 from explanations.records import Explanation, Moments, Note, Sampling, Score, Sequence
 from explanations.schema import Identity, StoreError
 from explanations.store import Store, open_store
@@ -25,6 +25,7 @@ from explanations.writing import (
     put_explanations,
     put_note,
     put_sequences,
+    thin,
     writing,
 )
 
@@ -333,3 +334,48 @@ def test_looking_a_component_up_takes_few_queries_whatever_it_has(store: Store) 
     ):
         [plan] = connection.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
         assert "SEARCH" in plan["detail"], "an index finds it, nothing is read through"
+
+
+def test_a_thinned_store_keeps_the_first_of_the_top_and_an_even_choice_of_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "thin.store"
+    acts = np.linspace(1, 5, 25, dtype=np.float32).reshape(5, 5)[::-1]
+    with writing(path, TINY) as connection:
+        number = begin_collation(connection, {}, {"files": []}, (5, 25), [Family("N")])
+        put_sequences(connection, number, [Sequence((at, 1, 2, 3, 4), f"document {at}") for at in range(5)])
+        found = slots(acts, [4] * 5, [NO_KEY] * 5)
+        many = Collated(
+            "N0.0",
+            Moments(25, 0, 1, 0, 3),
+            5.0,
+            1.0,
+            np.zeros(COUNT, np.int64),
+            {Sampling.TOP: found, Sampling.QUANTILE: found},
+            words=("", "", "one · two · three"),
+        )
+        put_component(connection, "N", many)
+        thin(connection, {Sampling.TOP: 1, Sampling.QUANTILE: 3}, contexts=2)
+    thinned = open_store(path)
+    assert [each.source for each in thinned.examples("N0.0", Sampling.TOP)] == ["document 0"]
+    kept = thinned.examples("N0.0", Sampling.QUANTILE)
+    assert [each.source for each in kept] == ["document 0", "document 2", "document 4"]
+    for each, row in zip(kept, acts[[0, 2, 4]], strict=True):
+        np.testing.assert_allclose(each.activations, row, atol=0.02)
+    assert [hit.text for hit in thinned.search("two", 5)] == ["one · two"] and not thinned.search("three", 5)
+    connection = sqlite3.connect(path)
+    assert connection.execute("SELECT ordinal FROM sequences ORDER BY 1").fetchall() == [(0,), (2,), (4,)]
+
+
+def test_scores_come_out_as_they_went_in() -> None:
+    scores = (
+        Score("auc", 0.123456789, 0.1, None, {"top": 5, "random": 2}),
+        Score("r2", -1.5, None, None, {"top": 5, "random": 2}),
+        Score("detection", 1.0),
+    )
+    assert unpack_scores(pack_scores(scores)) == scores
+    assert [dict(each.samples) for each in unpack_scores(pack_scores(scores))] == [
+        {"top": 5, "random": 2},
+        {"top": 5, "random": 2},
+        {},
+    ]
+    with pytest.raises(ValueError, match="Error"):
+        unpack_scores(b"damaged")
