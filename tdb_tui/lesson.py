@@ -123,7 +123,7 @@ STEPS: tuple[Step, ...] = (
         "Ask about its query instead of the metric: a frame is pushed, as in pdb, and every pane reads for it.  What "
         "ranks first now made {head} look where it does.",
         "trace {head}@{pos} via q",
-        "trace {head}@{pos} via q; on the screen Enter on its row.",
+        "trace {head}@{pos} via q; on the screen Enter on its row, and again on its page.",
         _traced,
     ),
     Step(

@@ -46,6 +46,10 @@ def test_the_first_page_tells_a_newcomer_what_the_top_head_does() -> None:
         assert sum("<" in row and "[" in row for row in shown) >= 5
         await press(app, pilot, "j", "j", "j", "l", "h")
         assert "' to' reads" not in rows(app)[3] and "reads" in rows(app)[3]
+        await press(app, pilot, "apostrophe", *"attends to the first token", "enter")
+        assert app.main.wishes.zoom == "page" and any(row[1:].startswith("yours") for row in rows(app))
+        await press(app, pilot, "quotation_mark", *"Mary gave a book to", "enter")
+        assert any("typed" in row for row in rows(app))
         await press(app, pilot, "right")
         assert app.main.page.view.node == "L5H1"
         await press(app, pilot, "shift+down")
