@@ -1,29 +1,16 @@
 """Estimates beside measurements: the same numbers by other commands, limits that are known, marks where they are due."""
 
-import json
-import os
 from collections.abc import Mapping
 from math import isclose
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 from torch import Tensor
 
-from model.components import Component, Kind
-from model.edits.interventions import Patch, Sources, Span
-from model.effects.backward import value_of
-from model.estimates.disagreement import Reason, disagreement
 from model.estimates.estimators import attribution_patching
-from model.estimates.remainders import Step, slopes
-from model.estimates.swap import Direction, Swap
-from model.metrics import Metric, Quantity
+from model.estimates.remainders import Step
+from model.estimates.swap import Swap
 from model.sites import Site
-from model.tokenizer import load_tokenizer
-from model.trace import record
-from model.weights import load_model
 from tdb_tui.commands import execute
 from tdb_tui.engine import Engine
 from tdb_tui.session import Session
@@ -213,63 +200,3 @@ def test_an_interrupt_ends_it_at_any_stage(
     sites[1] = 10**9
     assert done.interrupted and engine.progress == "" and session.snapshot is before
     assert do(session, "estimates heads -n 2 --steps 1").result["rows"]
-
-
-SHARED = Path(os.environ.get("TDB_SHARED", Path(__file__).parents[2] / "shared"))
-ANCHORS = SHARED / "reference" / "anchors" / "tl_ioi_gpt2small.json"
-HUB = Path(
-    os.environ.get("HF_HUB_CACHE")
-    or Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface") / "hub"
-)
-RELEASED = [
-    config.parent
-    for name in ("openai-community--gpt2", "gpt2")
-    for config in HUB.glob(f"models--{name}/snapshots/*/config.json")
-]
-"Of GPT-2 small, as the cache of whoever runs the tests has it: looked up before tests get a home of their own."
-
-
-@pytest.mark.weights
-@pytest.mark.skipif(not RELEASED, reason="needs GPT-2 small in the Hugging Face cache")
-@pytest.mark.skipif(not ANCHORS.exists(), reason="needs the published arrays (TDB_SHARED)")
-def test_the_first_MLP_at_the_second_subject_is_underestimated_as_published_and_the_reason_is_told() -> None:
-    """TransformerLens' demos on IOI: clean values into the corrupted run, as parts of the way between the two."""
-    anchors = json.loads(ANCHORS.read_text(encoding="utf-8"))
-    model, tokenizer = (
-        load_model(RELEASED[0], torch.float32, torch.device("cpu")),
-        load_tokenizer(RELEASED[0]),
-    )
-    assert tokenizer.eos is not None
-    tokens = [(tokenizer.eos, *tokenizer.encode(text)) for text in anchors["prompts"]]
-    answers = [[tokenizer.encode(word)[0] for word in pair] for pair in anchors["answers"]]
-    estimates: list[Tensor] = []
-    values: dict[str, list[float]] = {"clean": [], "corrupted": [], "patched": []}
-    reasons: list[Reason] = []
-    for at, (right, wrong) in enumerate(answers):
-        asked = Metric(Quantity.LOGIT_DIFF, (right,), (wrong,), len(tokens[at]) - 1)
-        clean, corrupted = (record(model, tokens[each]) for each in (at, at ^ 1))
-        swap = Swap(model, *Direction.DENOISING.pair(clean, corrupted), asked, Sources(other=clean))
-        change = Patch(Component(Kind.MLP, 0), Span(S2, S2), Span(S2, S2))
-        patched = record(model, corrupted.tokens, (change,), swap.sources, base=corrupted)
-        for name, run in (("clean", clean), ("corrupted", corrupted), ("patched", patched)):
-            values[name].append(value_of(model, run, asked))
-        estimates.append(attribution_patching(swap).mlp)
-        estimate = float(estimates[-1][0, S2])
-        measured = values["patched"][-1] - values["corrupted"][-1]
-        said = disagreement(slopes(swap), patched, estimate, measured, values["corrupted"][-1])
-        assert said is not None and abs(said.evidence.shares[Step.HELD]) < 1e-2
-        reasons.append(said.reason)
-    mean = {name: float(np.mean(each)) for name, each in values.items()}
-    whole = mean["clean"] - mean["corrupted"]
-    published = [anchors[name][0]["z"][2] for name in ("attr_patch_block_every", MEASURED)]
-    ours = torch.stack(estimates).mean(0).numpy() / whole
-    np.testing.assert_allclose(ours, published[0], atol=2e-3)
-    measured = (mean["patched"] - mean["corrupted"]) / whole
-    assert measured == pytest.approx(published[1][0][S2], abs=2e-3) and measured > 10 * ours[0, S2]
-    # it writes at a token that nothing reads directly: there is no direct effect to be repaired
-    assert not set(reasons) & {Reason.HELD, Reason.SELF_REPAIR}
-
-
-S2 = 10
-"The second subject's token, in all of these prompts."
-MEASURED = "act_patch_block_every__resid_pre_attn_out_mlp_out"
