@@ -1,8 +1,9 @@
 """What a run recorded, without what is one cheap step from the rest.
 
-An attention pattern is the softmax of queries and keys, an activation that of its pre-activation: together they are
-half of a long prompt's run.  Where no edit has touched them they are not kept but made again, by the same
-operations on the same numbers, when somebody looks.
+An attention pattern is the softmax of queries and keys, an activation that of its pre-activation, the stream between
+attention and MLP the sum of what came and what attention wrote: together they are half of a long prompt's run.
+Where no edit has touched them they are not kept but made again, by the same operations on the same numbers, when
+somebody looks.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -26,8 +27,13 @@ def _post(kept: Mapping[Where, Tensor], layer: int) -> Tensor:
     return activated(kept[Site.MLP_PRE, layer][None])[0]
 
 
+def _resid_mid(kept: Mapping[Where, Tensor], layer: int) -> Tensor:
+    return kept[Site.RESID_PRE, layer] + kept[Site.ATTN_OUT, layer]
+
+
 MADE: Mapping[Site, tuple[tuple[Site, ...], Made]] = {
     Site.PATTERN: ((Site.Q, Site.K), _pattern),
+    Site.RESID_MID: ((Site.RESID_PRE, Site.ATTN_OUT), _resid_mid),
     Site.MLP_POST: ((Site.MLP_PRE,), _post),
 }
 "What can be made again, and from which sites of its layer."
@@ -39,18 +45,17 @@ class Acts(Mapping[Where, Tensor]):
     def __init__(self, kept: Mapping[Where, Tensor], again: frozenset[Where] = frozenset()) -> None:
         """`again` are places that the others say all about."""
         self.kept, self.again = kept, again
-        self._last: tuple[Where, Tensor] | None = None
-        "What was made last, for who looks at a layer head by head."
+        self._last: dict[Site, tuple[int, Tensor]] = {}
+        "What was made last of each site, for who looks at a layer head by head."
 
     def __getitem__(self, where: Where) -> Tensor:
         if where not in self.again:
             return self.kept[where]
-        last = self._last
-        if last is None or last[0] != where:
-            site, layer = where
+        site, layer = where
+        last = self._last.get(site)
+        if last is None or last[0] != layer:
             with torch.no_grad():
-                last = where, MADE[site][1](self.kept, layer)
-            self._last = last
+                last = self._last[site] = layer, MADE[site][1](self.kept, layer)
         return last[1]
 
     def __iter__(self) -> Iterator[Where]:

@@ -32,7 +32,7 @@ PARTITION = ("embed", "head", "mlp", "bias")
 MAX_ROWS = 2_000_000
 "Above this no table is made of all rows: 130 MB of columns."
 
-BLOCK = 500_000
+BLOCK = 250_000
 "About as many rows are made at a time where there are more than that."
 
 LONG = ("pair", "neuron")
@@ -127,11 +127,10 @@ class Asked:
 
     def kept(self, key: tuple[str, *tuple[Hashable, ...]], make: Callable[[], Big]) -> Big:
         """What was made for this key, or made now: of keys that begin with the same word, the last one's is kept."""
-        found = self._kept.get(key[0])
-        if found is None or found[0] != key:
-            self._kept.pop(key[0], None)
-            found = self._kept[key[0]] = key, make()
-        return found[1]  # pyright: ignore[reportReturnType]
+        if key[0] not in self._kept or self._kept[key[0]][0] != key:
+            self._kept.pop(key[0], None)  # its memory is free before the new one takes its own
+            self._kept[key[0]] = key, make()
+        return self._kept[key[0]][1]  # pyright: ignore[reportReturnType]
 
     @property
     def nbytes(self) -> int:
