@@ -27,7 +27,7 @@ from model.weights import load_model, model_hash
 from tdb_tui.effects import Effect
 from tdb_tui.errors import CommandError, ComputeFailed, Interrupted
 from tdb_tui.machine.devices import ComputeError, compute_errors, pick_device, pick_dtype
-from tdb_tui.machine.memory import give_back_large_tensors
+from tdb_tui.machine.memory import give_back_freed, give_back_large_tensors
 from tdb_tui.machine.models import DEMO
 from tdb_tui.machine.yours import your_stores
 from tdb_tui.measurements import Measured, Measurements
@@ -128,13 +128,22 @@ class Engine:
 
         Rows first, which are soon made again from a run, and then runs.
         """
-        while len(self._readings) > LEAST_READINGS and self.kept_bytes + coming > self._cache_bytes:
+        if self._fits(coming):
+            return
+        while len(self._readings) > LEAST_READINGS and not self._fits(coming):
             self._readings.popitem(last=False)
-        while len(self._traces) > 1 and self.kept_bytes + coming > self._cache_bytes:
+        for reading in self._readings.values():
+            if not self._fits(coming):
+                reading.shed()  # whoever shows it holds it all the same, if its run goes too
+        while len(self._traces) > 1 and not self._fits(coming):
             _, gone = self._traces.popitem(last=False)
             # what was read from it would hold it
             for reading in [key for key, reading in self._readings.items() if reading.trace is gone]:
                 del self._readings[reading]
+        give_back_freed()
+
+    def _fits(self, coming: int) -> bool:
+        return self.kept_bytes + coming <= self._cache_bytes
 
     def value(self, inputs: Inputs) -> float:
         """The metric of these inputs, of which no more is kept.  Raises ComputeFailed and Interrupted."""

@@ -80,6 +80,11 @@ class Reading:
         """Of the metric."""
         return self.asked().gradients
 
+    def shed(self) -> None:
+        """Forget what can be made again from the run."""
+        self._asked.clear()
+        self._lenses.clear()
+
     @property
     def nbytes(self) -> int:
         """What has been computed so far, the trace apart."""

@@ -105,6 +105,20 @@ def test_runs_are_kept_within_the_bound_and_made_again_when_needed(engine: Engin
         assert session.snapshot.now.value == value
 
 
+def test_what_is_read_again_after_it_had_to_go_is_the_same(engine: Engine) -> None:
+    one = begin(engine).snapshot.now.trace.nbytes
+    small = Engine(begin(engine).snapshot.now.model, engine.tokenizer, engine.info, cache_bytes=3 * one)
+    session, lines = begin(small), ("rank all", "rank neurons", "trace L1H1 via q", "rank", "up")
+    do(session, "set measure off")  # what is measured is kept elsewhere
+    first = [do(session, line).result for line in lines]
+    shown = session.snapshot.now
+    before = shown.nbytes
+    do(session, "ablate L0H1")
+    assert shown.nbytes < before
+    do(session, "undo")
+    assert [do(session, line).result for line in lines] == first
+
+
 def test_a_long_session_holds_few_runs_beside_those_it_shows(engine: Engine) -> None:
     """Bytes of all runs that are kept, after every line of a session with edits, undo and prompt B."""
     model = begin(engine).snapshot.now.model

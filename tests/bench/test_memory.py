@@ -51,9 +51,12 @@ WITH_B = (
     "patch L0H2 from B",
     "rank heads by patched @END in L10-11",
     "undo 4",
-    "prompts ioi:6:1",
-    "over 6 rank heads",
+    "prompts three.jsonl",
+    "over rank heads",
 )
+THREE = [
+    {"prompt": f" {name}{SENTENCE * 33} to", "targets": [" Mary"], "distractors": [" John"]} for name in "abc"
+]
 
 PROGRAM = """
 import sys
@@ -76,6 +79,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     place = tmp_path_factory.mktemp("small")
     write_vocabulary(place)
     save_model(random_small(), place)
+    (place / "three.jsonl").write_text("\n".join(map(json.dumps, THREE)), encoding="utf-8")
     yield place
     (place / "model.safetensors").unlink()
 
@@ -97,7 +101,7 @@ def test_a_session_stays_below_its_bytes(
     asked = [word for line in lines for word in ("-e", line)]
     options = ["--model", str(directory), "--target", "Mary", "--distractor", "John", "--batch", "--json"]
     command = [sys.executable, "-c", PROGRAM, prompt, *options, "-e", "args", *asked]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=directory)
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout.splitlines()[0])["result"]["tokens"]) == tokens
     peak = 1024 * int(done.stderr.split("VmHWM:")[1].split()[0])
