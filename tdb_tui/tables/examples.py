@@ -82,7 +82,15 @@ def corpus_lines(found: Statistics) -> list[str]:
 
 def fault_lines(found: Statistics) -> list[str]:
     """What is wrong with numbers that were published."""
-    return [f"careful: {found.origin.fault}"] if found.origin and found.origin.fault else []
+    return [f"careful: {text}" for text in cautions((), found)]
+
+
+def cautions(explanations: Sequence[Explanation], found: Statistics | None) -> list[str]:
+    """What must be known of scores and numbers that were published, a sentence each."""
+    methods = dict.fromkeys(each.method for each in explanations if each.method in CAVEATS)
+    said = [f"{method} was {CAVEATS[method]}" for method in methods]
+    origin = None if found is None else found.origin
+    return said if origin is None or not origin.fault else [*said, origin.fault]
 
 
 def histogram_line(found: Statistics, columns: int = 48, bars: str = BARS) -> str:
@@ -126,5 +134,4 @@ def explanation_lines(found: Sequence[Explanation], count: int = 3) -> list[str]
         score = "  ----" if each.score is None else f"{each.score:6.2f}"
         who = ", ".join(filter(None, (each.method, each.model)))
         said.append(f"{score}  {each.text}  ({who})")
-    published = dict.fromkeys(each.method for each in found[:count] if each.method in CAVEATS)
-    return [*said, *(f"careful: {method} was {CAVEATS[method]}" for method in published)]
+    return [*said, *(f"careful: {text}" for text in cautions(found[:count], None))]

@@ -13,7 +13,7 @@ from tdb_tui.errors import CommandError
 from tdb_tui.formats import plain, quoted, signed, token_label
 from tdb_tui.session import Snapshot
 from tdb_tui.tables.acts import Floats, activations, first_counted, peak_of
-from tdb_tui.tables.examples import corpus_lines, score_text
+from tdb_tui.tables.examples import cautions, corpus_lines, score_text
 from tdb_tui.tables.known import Found, Known
 from tdb_tui.tables.promoted import driving, promoted, rare
 from tdb_tui.views.data import PageRow, PageView, ShadedRow, TextRow
@@ -77,6 +77,9 @@ def _said(known: Known) -> Iterator[PageRow]:
         yield TextRow("yours", f"{score_text(known.scored)}  {known.scored.text}")
     if not known.explanations and known.statistics is not None:
         yield TextRow("says", "nothing yet: e (explain) makes a sentence of its examples", dim=True)
+    yield from (
+        TextRow("careful", text, dim=True) for text in cautions(known.explanations[:3], known.statistics)
+    )
     for text in known.notes:
         yield TextRow("note", text)
 

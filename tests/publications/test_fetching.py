@@ -17,6 +17,8 @@ from tdb_tui.machine.patience import Patience
 from tdb_tui.publications import web
 from tdb_tui.session import Session
 from tdb_tui.stores import published_stores
+from tdb_tui.views.data import TextRow
+from tdb_tui.views.page import page
 from tests.programs import tdb_tui
 from tests.publications import published_files as files
 from tests.publications.server import Behave, holding
@@ -343,3 +345,16 @@ def test_a_fetch_that_is_interrupted_keeps_nothing(session: Session, monkeypatch
         assert fail(session, "explain N1.17 --from openai").interrupted
     session.engine.interrupt.clear()
     assert "no store is loaded" in refused(session, "explain N1.17")
+
+
+def test_the_page_of_a_component_says_what_is_wrong_with_what_was_published(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with holding(HELD) as server:
+        monkeypatch.setenv("TDB_OPENAI_URL", server.url)
+        do(session, "explain N1.17 --from openai")
+    do(session, "info N1.17")
+    shown = page(session.snapshot)
+    assert shown is not None
+    careful = [row.text for row in shown.rows if isinstance(row, TextRow) and row.label == "careful"]
+    assert careful == [f"OpenAI 2023 was {SCORED}", GELU]
