@@ -3,7 +3,6 @@
 The tokens lie on disk and are mapped, so a corpus of any size costs no memory, and any row can be read at any time.
 """
 
-import json
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,62 +12,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.documents import CorpusError, documents, readable
 from model.tokenizer import Tokenizer
-from model.vocabulary import END_OF_TEXT
-
-LONGEST = 1 << 20
-"""Characters of a document that are tokenised at once; a longer one is cut at an end of a line."""
 
 
-class CorpusError(ValueError):
-    """Text that cannot be used; one sentence naming the file."""
+def read_documents(paths: Sequence[Path]) -> Iterator[Iterable[str]]:
+    """The documents of files, in order, each in pieces that are read as they are asked for; see `documents`.
 
-
-def read_documents(paths: Sequence[Path]) -> Iterator[str]:
-    """The documents of text files, in order; `.jsonl` has one a line, in `text`, and others part them by <|endoftext|>.
-
-    Raises CorpusError for a file that is not there, not UTF-8, or a line without text.
+    Records have their text in `text`.  Raises CorpusError.
     """
     for path in paths:
-        read = _json_lines if path.suffix == ".jsonl" else _parted
-        try:
-            with path.open(encoding="utf-8") as lines:
-                yield from read(lines, path)
-        except OSError as error:
-            raise CorpusError(f"cannot read {path}: {error.strerror or error}") from error
-        except UnicodeDecodeError as error:
-            raise CorpusError(f"{path} is not text in UTF-8 (byte {error.start} of a line)") from error
+        with readable(path):
+            yield from documents(path)
 
 
-def _json_lines(lines: Iterable[str], path: Path) -> Iterator[str]:
-    for number, line in enumerate(lines, start=1):
-        try:
-            text = json.loads(line)["text"] if line.strip() else ""
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise CorpusError(f'line {number} of {path} is not an object with "text"') from error
-        if not isinstance(text, str):
-            raise CorpusError(f'line {number} of {path} has a "text" that is no string')
-        yield text
-
-
-def _parted(lines: Iterable[str], path: Path) -> Iterator[str]:
-    held: list[str] = []
-    size = 0
-    for line in lines:
-        *before, last = line.split(END_OF_TEXT)
-        for text in before:
-            yield "".join([*held, text])
-            held, size = [], 0
-        held.append(last)
-        size += len(last)
-        if size >= LONGEST:
-            yield "".join(held)
-            held, size = [], 0
-    yield "".join(held)
-
-
-def write_tokens(documents: Iterable[str], tokenizer: Tokenizer, path: Path) -> Generator[int, None, None]:
-    """Tokenise documents into `path`, each after an end-of-text token; yields how many tokens there are so far.
+def write_tokens(
+    texts: Iterable[Iterable[str]], tokenizer: Tokenizer, path: Path
+) -> Generator[int, None, None]:
+    """Tokenise documents, in pieces, into `path`, each after an end-of-text token; yields how many tokens there are.
 
     The file is 32-bit ids and nothing else, whole or not there.  Empty documents are left out.
     """
@@ -77,15 +38,27 @@ def write_tokens(documents: Iterable[str], tokenizer: Tokenizer, path: Path) -> 
     count = 0
     try:
         with part.open("wb") as file:
-            for text in documents:
-                if text.strip():
-                    ids = np.asarray(start + tokenizer.encode(text, special=False), dtype="<u4")
-                    file.write(ids.tobytes())
+            for pieces in texts:
+                for ids in _encoded(pieces, tokenizer, start):
+                    file.write(np.asarray(ids, dtype="<u4").tobytes())
                     count += len(ids)
                     yield count
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _encoded(pieces: Iterable[str], tokenizer: Tokenizer, start: list[int]) -> Iterator[list[int]]:
+    """A document's tokens piece by piece, `start` before the first that is not blank."""
+    blank = ""
+    for piece in pieces:
+        if blank is not None and not piece.strip():
+            blank += piece
+        elif blank is not None:
+            yield start + tokenizer.encode(blank + piece, special=False)
+            blank = None
+        elif piece:
+            yield tokenizer.encode(piece, special=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

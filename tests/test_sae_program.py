@@ -150,6 +150,7 @@ def content(path: Path) -> tuple[Any, dict[str, bytes]]:
         return file.metadata(), {name: file.get_tensor(name).numpy().tobytes() for name in file.keys()}
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_a_checkpoint_from_which_the_same_dictionary_comes(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tdb_tui", "sae", "train", *TOY, "--steps", "60"]
     subprocess.run(

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from explanations.collation.corpus import CorpusError, Row, documents, readable
+from explanations.collation.corpus import Row
+from model.documents import CorpusError, documents, readable
 from model.vocabulary import TokenizerError
 
 Encode = Callable[[str], list[int]]

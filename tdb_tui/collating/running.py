@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from explanations.collation.collecting import CollationError, Collected, Collector, Share, collect
-from explanations.collation.corpus import CorpusError, describe
+from explanations.collation.corpus import describe
 from explanations.collation.finishing import write
 from explanations.collation.reading import Rows
 from explanations.collation.states import load_state, save_state
 from explanations.schema import Identity, StoreError
 from explanations.store import open_store
 from explanations.writing import writing
+from model.documents import CorpusError
 from model.files import CheckpointError
 from model.tokenizer import Tokenizer
 from model.vocabulary import TokenizerError

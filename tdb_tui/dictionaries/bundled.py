@@ -6,7 +6,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from model.corpus import Corpus, CorpusError, open_corpus, read_documents, write_tokens
+from model.corpus import Corpus, open_corpus, read_documents, write_tokens
+from model.documents import CorpusError
 from sae.demo.bundle import BUNDLED, held_out
 from tdb_tui.engine import Engine
 from tdb_tui.machine.models import DEMO

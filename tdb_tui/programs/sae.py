@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 app = make_app()
 
-Text = Annotated[list[Path] | None, Option(help="A text file, or .jsonl with `text`; may be repeated.")]
+Text = Annotated[
+    list[Path] | None, Option(help="A text file, .jsonl with `text`, or .parquet; may be repeated.")
+]
 Model = Annotated[str | None, Option(help="A directory, a Hugging Face id, or gpt2, gpt2-medium, ...")]
 Device = Annotated[str, Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 

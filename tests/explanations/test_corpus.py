@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from explanations.collation import corpus
-from explanations.collation.corpus import CorpusError, Row, blocks, describe, documents
+from explanations.collation.corpus import Row, blocks, describe
 from explanations.collation.reading import Mark, Rows
+from model import documents as reading
 from model.demo.__main__ import BUNDLED
+from model.documents import CorpusError, documents
 from model.tokenizer import Tokenizer, load_tokenizer
 
 TEXT = "When Mary and John went to the store,\n\n  John gave a drink to Mary.   The end\t1900s \n" * 40
@@ -23,7 +24,7 @@ def tokenizer() -> Tokenizer:
 def test_reading_in_pieces_gives_the_tokens_of_the_whole_document(
     tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    monkeypatch.setattr(corpus, "CHUNK", chunk)
+    monkeypatch.setattr(reading, "CHUNK", chunk)
     path = tmp_path / "a.txt"
     path.write_text(
         f"{TEXT}<|endoftext|>second, e\u0301t\u00e9 \u3000 x<|endoftext|><|endoftext|>{TEXT[:90]}",
@@ -51,8 +52,8 @@ def test_rows_are_numbered_over_all_files_and_come_in_blocks(tokenizer: Tokenize
 
 
 def test_a_text_without_spaces_is_read_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpus, "LONGEST", 100)
-    monkeypatch.setattr(corpus, "CHUNK", 40)
+    monkeypatch.setattr(reading, "LONGEST", 100)
+    monkeypatch.setattr(reading, "CHUNK", 40)
     path = tmp_path / "a.txt"
     path.write_text("x" * 1000)
     pieces = [list(document) for document in documents(path)]
@@ -101,7 +102,7 @@ def test_parquet_is_read_where_pyarrow_is_installed(tokenizer: Tokenizer, tmp_pa
 def test_reading_goes_on_from_any_row_without_tokenising_what_came_before(
     tokenizer: Tokenizer, tmp_path: Path, length: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("explanations.collation.corpus.CHUNK", 40)
+    monkeypatch.setattr("model.documents.CHUNK", 40)
     texts = ["Mary and John went to the store. " * 9, "", "John", "gave a drink " * 7]
     (tmp_path / "a.txt").write_text("<|endoftext|>".join(texts))
     (tmp_path / "b.jsonl").write_text("".join(f"{json.dumps({'text': each})}\n" for each in texts))
