@@ -369,7 +369,12 @@ class TdbApp(App[int], inherit_bindings=False):
             self.submit(block.text, typed=True)
             return True
         self.main.prompt.show("(com) ")
+        self.main.hints.show(self._line_hints)
         return True
+
+    @property
+    def _line_hints(self) -> tuple[tuple[str, str], ...]:
+        return LINE_HINTS if self._block is None else (("end", "ends the list"), *LINE_HINTS)
 
     def _end_block(self) -> None:
         self._block = None
@@ -392,12 +397,12 @@ class TdbApp(App[int], inherit_bindings=False):
             from tdb_tui.views.candidates import described
 
             message = "Tab: " + "  ".join(described(self.session.snapshot, found))
-        self.main.hints.show(LINE_HINTS, message)
+        self.main.hints.show(self._line_hints, message)
 
     def searching(self, words: str | None, found: bool) -> None:
         where = "" if found else " (no line has that)"
         message = f"search: {words}{where}  ^R older  ⏎ run  Esc back"
-        self.main.hints.show(LINE_HINTS, "" if words is None else message)
+        self.main.hints.show(self._line_hints, "" if words is None else message)
 
     def completion(self, text: str, cursor: int) -> "Completion":
         from tdb_tui.language.completion import Completion, complete

@@ -50,7 +50,9 @@ def test_commands_of_a_stop_are_typed_line_by_line() -> None:
         assert app.session is not None
         await type_line(app, pilot, "b A1")
         await type_line(app, pilot, "commands 1")
-        assert any(row.startswith("(com)") for row in rows(app))
+        assert any(row.startswith("(com)") for row in rows(app)) and rows(app)[-1].startswith(
+            "end ends the list"
+        )
         assert app.session.state.stops[0].commands == ()
         for line in ("silent", "p line", "end"):
             await type_line(app, pilot, line)
