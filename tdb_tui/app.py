@@ -164,7 +164,7 @@ class TdbApp(App[int], inherit_bindings=False):
             self.main.log_pane.echo(" ;; ".join(job.line.splitlines()))
         self._clock.reset()
         self._clock.resume()
-        seen = Seen(self._head, self.main.seen(), self.main.pointed(), self.main.selected())
+        seen = Seen(self._head, self.main.seen(), self.main.pointed(), self.main.selected(), self.main.typing)
         done = await self.worker.carry_out(job, seen)
         self._clock.pause()
         self.terminal.finished(self.worker.took)

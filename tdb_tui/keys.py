@@ -414,7 +414,7 @@ PANES = {
     "Δ is what a line adds to the metric, lens what the metric is after it; >> marks the largest change.\n"
     "B a breakpoint, * an edit, C part of the circuit.  s opens a line into its heads or neurons.",
     "rank": "Nodes by what they do to the metric: direct, as the final norm reads their write; total, an estimate of\n"
-    "all paths (activation x gradient); measured, really ablated.  Enter asks why: a frame is pushed.",
+    "all paths (activation x gradient); measured, really ablated.  Enter: its page; there, why.",
     "attn": "Where a head looks: a row is a query, a column the key that it reads; the token cursor is the row.\n"
     "[ and ] go to the other heads of the layer, { and } to the same head of other layers.\n"
     "A V D L: weights, what they carry, what that does to the metric, every head of the layer.",

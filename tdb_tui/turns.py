@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from model.components import Component
 from tdb_tui.commands import Done, execute, registry
+from tdb_tui.commands.paging import while_typed
 from tdb_tui.edits import stack
 from tdb_tui.errors import CommandError, Interrupted
 from tdb_tui.language.registry import Repeat
@@ -30,6 +31,8 @@ class Seen:
     "`.`: what is under the cursor, as a command calls it; left out where nothing is."
     node: str = ""
     "The node under the cursor, as a command calls it."
+    typed: str = ""
+    "A text for the page's component that is still being typed."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +58,11 @@ def turn(session: Session, looker: Looker, line: str | None, seen: Seen, wanted:
     try:
         with compute_errors():
             look = looker.look(
-                session.snapshot, shown, seen.panes | views, seen.node, unsaved=not session.saved
+                while_typed(session, seen.typed),
+                shown,
+                seen.panes | views,
+                seen.node,
+                unsaved=not session.saved,
             )
             return Turn(done, look)
     except Interrupted:

@@ -11,7 +11,7 @@ from tdb_tui.formats import plain, token_label
 from tdb_tui.language.arguments import node_word, one_node
 from tdb_tui.language.parsing import Call, Word, unquote
 from tdb_tui.replies import Reply
-from tdb_tui.session import Session, read_prompt
+from tdb_tui.session import Session, Snapshot, read_prompt
 from tdb_tui.tables.acts import first_counted, peak_of
 from tdb_tui.tables.known import Found, Known, Tried, known
 
@@ -49,13 +49,34 @@ def _page(
 
 
 def _tried(session: Session, part: Component, text: Word) -> tuple[Tried, ...]:
-    """What a component does on a text that was typed.  Raises CommandError."""
+    try:
+        return (tried_on(session, part, unquote(text.text)),)
+    except CommandError as error:
+        raise CommandError(error.message, error.code, error.hint, text.col) from None
+
+
+def tried_on(session: Session, part: Component, text: str) -> Tried:
+    """What a component does on a text.  Raises CommandError."""
     inputs = session.state.inputs
-    prompt = read_prompt(session.engine, unquote(text.text), inputs.prompt.bos)
+    prompt = read_prompt(session.engine, text, inputs.prompt.bos)
     acts = session.engine.acts_on(prompt, inputs, part)
     if acts is None:
-        raise CommandError(f"{part} has no activation to show on a text", "bad-node", col=text.col)
-    return (Tried(prompt.tokens, acts),)
+        raise CommandError(f"{part} has no activation to show on a text", code="bad-node")
+    return Tried(prompt.tokens, acts)
+
+
+def while_typed(session: Session, text: str) -> Snapshot:
+    """The snapshot with what the page's component does on a text that is still being typed; nothing of it is kept."""
+    page = session.page
+    if not text or not isinstance(page, Known):
+        return session.snapshot
+    try:
+        with session.engine.unkept():
+            return replace(
+                session.snapshot, page=replace(page, tried=(tried_on(session, page.component, text),))
+            )
+    except CommandError:  # too long, say: Enter tells why
+        return session.snapshot
 
 
 def _tried_lines(session: Session, tried: tuple[Tried, ...]) -> list[str]:

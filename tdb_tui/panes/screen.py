@@ -29,6 +29,8 @@ MOST_ROWS = 1000
 
 
 class MainScreen(Moves, inherit_bindings=False):
+    typing = ""
+    "The text for the page's component that is being typed."
     question: Callable[[], object] | None = None
     "What a yes to the question in the hint bar does."
     line_keeps = False
@@ -38,6 +40,7 @@ class MainScreen(Moves, inherit_bindings=False):
         """Do what a key does, here or in the command line, before the next one is looked at."""
         if self.focused is not None:
             self.line.take(event)
+            self._try(self.line.value if self.focused is not None else "")
             return
         if self.question is not None:
             self._answered(yes=event.character in ("y", "Y"))
@@ -47,6 +50,15 @@ class MainScreen(Moves, inherit_bindings=False):
             await self.act(key)
         elif event.is_printable and event.character is not None:
             self.open_line(event.character)
+
+    def _try(self, line: str) -> None:
+        """Show on the page what its component does on the text of `info NODE TEXT`, while that is typed."""
+        words = line.split(maxsplit=2)
+        here = self.wishes.zoom == "page" and words[:2] == ["info", self.page.view.node]
+        text = words[2] if here and len(words) == 3 else ""
+        if text != self.typing:
+            self.typing = text
+            self.owner.wanted()
 
     async def act(self, key: Key) -> None:
         """Do what a key stands for."""

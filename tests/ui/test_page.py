@@ -6,6 +6,7 @@ import pytest
 from textual.pilot import Pilot
 
 from tdb_tui.app import TdbApp
+from tdb_tui.views.data import TextRow
 from tests.ui.screens import demo_session, log, make_app, play, press, rows, screen, type_line
 
 
@@ -48,7 +49,12 @@ def test_the_first_page_tells_a_newcomer_what_the_top_head_does() -> None:
         assert "' to' reads" not in rows(app)[3] and "reads" in rows(app)[3]
         await press(app, pilot, "apostrophe", *"attends to the first token", "enter")
         assert app.main.wishes.zoom == "page" and any(row[1:].startswith("yours") for row in rows(app))
-        await press(app, pilot, "quotation_mark", *"Mary gave a book to", "enter")
+        await press(app, pilot, "quotation_mark", *"Mary gave a")
+        live = [row for row in app.main.page.view.rows if row.label == "typed"]
+        assert live and isinstance(live[0], TextRow) and "up to" in live[0].text, "while it is typed"
+        await press(app, pilot, *" book to", "escape")
+        assert not any(row.label == "typed" for row in app.main.page.view.rows), "and nothing of it is kept"
+        await press(app, pilot, "quotation_mark", "ctrl+u", *"info L5H0 Mary gave a book to", "enter")
         assert any("typed" in row for row in rows(app))
         await press(app, pilot, "right")
         assert app.main.page.view.node == "L5H1"
