@@ -132,7 +132,7 @@ class HeatMap(Pane):
                 cell,
                 kind,
                 f" █ is {view.scale:.2f}; · is next to nothing",
-                *((" of the run as it was before: sweep again",) if view.old else ()),
+                *((" of an earlier run: sweep again",) if view.old else ()),
             )
         return ((said[nth], DIM),) if nth < len(said) else ()
 

@@ -23,7 +23,7 @@ def edits(snapshot: Snapshot) -> RowsView:
     found = worths(inputs, snapshot.known)
     rows = tuple(_edit(edit, worth) for edit, worth in zip(inputs.edits, found, strict=True))
     names = tuple(f"i{edit.number}" for edit in inputs.edits)
-    title = "interventions (marginal, after)" if rows else "interventions"
+    title = "interventions (Δ, after)" if rows else "interventions"
     partial = any(
         edit.enabled and None in (worth.marginal, worth.cumulative)
         for edit, worth in zip(inputs.edits, found, strict=True)
