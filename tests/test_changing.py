@@ -194,8 +194,7 @@ def test_means_per_template_are_those_of_the_prompts_own(session: Session) -> No
     before = session.snapshot
     error = fail(session, "prompt Mary and John went to").error
     assert error is not None and error.message == (
-        "no mean per template: the prompt has no template (prompts use N gives it one) "
-        "and set.jsonl counterfactuals per template none such"
+        "no mean per template: the prompt has none, and prompts use N goes to one that has"
     )
     assert session.snapshot is before
 

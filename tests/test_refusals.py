@@ -44,6 +44,23 @@ REFUSED = {
     "ablate M1 value 1e38": "logits are not finite after ablate M1@* value 1e+38: it was not made",
     "steer M2@END += 1e39 * dir(Mary)": 'logits are not finite after steer M2@14 += 1e+39 * dir(" Mary"): '
     "it was not made",
+    **{
+        line: f"logits are not finite after {made}: it was not made"
+        for line, made in {
+            "ablate M1 value 1e39": "ablate M1@* value 1e+39",
+            "ablate L1H2@END<2 value 1e39": "ablate L1H2@14<2 value 1e+39",
+            "steer N1.5@END = 1e39": "steer N1.5@14 = 1e+39",
+            "steer N1.5 clamp 1e39 1e40": "steer N1.5@* clamp 1e+39 1e+40",
+            "edge ablate M0 -> U value 1e39": "edge ablate M0@* -> U value 1e+39",
+            "path M0 -> L5H0.q noise 1e39": "path M0@* -> L5H0.q noise 1e+39 seed 0 direct",
+        }.items()
+    },
+    "sweep steer resid_pre.3@END += 0:1e39:3 * dir(Mary)": "the metric is not finite after steer resid_pre.3@14 += "
+    '5e+38 * dir(" Mary"): the sweep stops there',
+    "path L0H1 -> from B": "'from' isn't a node: write L9H9, A9, M9, N9.123, F9.123, E or U (h nodes)",
+    "ablate all but": "all but what: ablate all but L5H0,M0 mean",
+    "edge keep circuit nope zero": "no circuit nope: circuit list names them",
+    "sweep patch heads over prompts": "no prompt set: prompts ioi:50, prompts FILE.jsonl, or --prompts",
     "ablate M3 value nan": "'nan' isn't a number",
     "ablate ln1_scale.3 zero": f"ln1_scale.3 {SCALES}",
     "ablate ln1_scale.3 scale 2": f"ln1_scale.3 {SCALES}",

@@ -60,8 +60,13 @@ def _put(x: Tensor, part: Component, span: Span | None, key: int | None, new: Te
     if isinstance(new, Tensor) and part.kind is Kind.PATTERN and key is None:
         here = here[..., : new.shape[-1]]  # keys that the other run has; those after the query are 0 in both
         new = new[..., : here.shape[-1]]
-    here[...] = new
+    here[...] = new if isinstance(new, Tensor) else _number(x, new)
     return x
+
+
+def _number(x: Tensor, value: float) -> Tensor:
+    """A number in the dtype of x, infinite where it is beyond that: []."""
+    return torch.tensor(value, dtype=torch.float64).to(x)
 
 
 def index_of(part: Component, span: Span | None, key: int | None) -> tuple[slice | int, ...]:
@@ -157,9 +162,10 @@ def _steered(x: Tensor, change: Steer) -> Tensor:
     """A component's values, steered."""
     match change.way:
         case Way.SET:
-            return torch.full_like(x, change.amount)
+            return _number(x, change.amount).expand_as(x)
         case Way.CLAMP:
-            return x.clamp(change.amount, change.high)
+            high = None if change.high is None else _number(x, change.high)
+            return x.clamp(_number(x, change.amount), high)
         case Way.ADD if change.direction is None:
             return x + change.amount
         case Way.ADD:

@@ -48,10 +48,9 @@ def mean_acts(means: Means, prompt: Prompt, run: Callable[[Prompt], Trace], eos:
     found = matched(means, prompt, run)
     none = "mean needs reference prompts: 'set means FILE', 'set means set' or 'set means positions'"
     if means.per == "template":
-        named = (
-            f"template {prompt.template!r}" if prompt.template else "no template (prompts use N gives it one)"
-        )
-        none = f"no mean per template: the prompt has {named} and {means.text} none such"
+        none = "no mean per template: the prompt has none, and prompts use N goes to one that has"
+        if prompt.template:
+            none = f"no mean per template: no prompt of {means.text} has this one's, {prompt.template!r}"
     if not means.prompts:
         found = (Matched(tuple(range(len(prompt.tokens))), partial(run, prompt), None),)
     same = all(len(each.tokens) == len(prompt.tokens) for each in means.prompts)
