@@ -65,12 +65,16 @@ def prepare(request: Request) -> Job:
 
 
 def _asking(request: Request, job: Job) -> None:
+    asked = len(job.nodes)
     if not request.again:
         job = replace(job, nodes=unexplained(job, request.plan))
+    if not job.nodes:
+        print(f"{request.plan.model} has explained all {asked:,} components already: --again asks once more")
+        return
     takes = estimate(job, request.plan)
     cost = "" if request.price is None else f", {takes.tokens * request.price / 1e6:,.2f} at most in money"
     print(f"{takes}{cost}")
-    if request.only_estimate or not job.nodes:
+    if request.only_estimate:
         return
     try:
         outcome = asyncio.run(_asked(request, job))
