@@ -98,6 +98,7 @@ ANSWERS = (
     ("run --device cpu", r"reran in \d+ ms: \S+ \(baseline\) on cpu"),
     ("run --seed 3", r"reran in \d+ ms: \S+ \(baseline\)"),
     ("patch L0H1 from B ;; freeze --except L3H1", r"i2 freeze --except L3H1@\*,L0H1@0:13 .*"),
+    ("rank heads by patch @END -n 3", r"#  node .*patched.*"),
     ("attn L1H3 --ov", r"L1H3@END writes from .*"),
     ("set seed 3", r"seed is 3: .*"),
     ("q 3 --save kept.json", r"saved kept\.json"),

@@ -22,6 +22,9 @@ FOLLOWING = {
 }
 "Words that need others after them, and examples of these."
 
+SHORT = {"patch": "patched", "ablate": "measured"}
+"What a measure may be called by the edit that is made for it."
+
 
 def read_view(snapshot: Snapshot, call: Call) -> RankView:
     """The words of the command as a view; kinds and measure stay as they were where none are named.
@@ -42,7 +45,9 @@ def read_view(snapshot: Snapshot, call: Call) -> RankView:
             case kinds if kinds in KINDS:
                 view = replace(view, kinds=KINDS[kinds])
             case "by":
-                view = replace(view, by=_one_of(words.pop(0), MEASURES, "measure"))
+                word = words.pop(0)
+                word = replace(word, text=SHORT.get(word.text, word.text))
+                view = replace(view, by=_one_of(word, MEASURES, "measure"))
             case "per":
                 view = replace(view, per=_one_of(words.pop(0), PER, "group"))
             case "each":
