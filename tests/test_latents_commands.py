@@ -1,5 +1,6 @@
 """Latents in the debugger: loaded, ranked in the place of other parts, edited, traced, looked at."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,15 @@ def test_a_script_loads_the_saes_again(session: Session, engine: Engine, files: 
     say(other, f"source {script}")
     assert other.snapshot.now.value == pytest.approx(value, abs=1e-6)
     assert other.state.inputs.saes == session.state.inputs.saes
+
+
+def test_over_a_set_latents_are_ranked_where_they_are_asked_for(session: Session, tmp_path: Path) -> None:
+    row = {"prompt": "When Mary and John went to the store, John gave a drink to", "targets": [" Mary"]}
+    (tmp_path / "set.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(row) + "\n")
+    say(session, f"prompts {tmp_path / 'set.jsonl'}", "latents mlps")
+    reply = say(session, "over rank mlps by direct")
+    assert reply.warnings == (
+        "over a set latents take nobody's place: over rank latents lays them over each other",
+    )
+    rows = say(session, "over rank latents by direct -n 0")
+    assert rows.warnings == () and all(row["row"].startswith("F") for row in rows.result["rows"])

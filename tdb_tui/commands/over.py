@@ -186,7 +186,8 @@ def _answer(session: Session, call: Call, rows: Rows, what: str) -> Reply:
     if what == "direct" and rows.balance is not None:
         result["balance"] = {name: getattr(rows.balance, name) for name in BOOKS}
     more = f"{unpaged(call)} --from {last}" if last < len(rows.names) else None
-    return Reply(tuple(printable(line) for line in said), result, _caveats(session, what), more=more)
+    caveats = _caveats(session, call.args[0].text, what, found)
+    return Reply(tuple(printable(line) for line in said), result, caveats, more=more)
 
 
 BOOKS = ("rows", "biases", "rest", "sum", "target", "difference")
@@ -246,11 +247,14 @@ def _numbers(summed: Summary, at: int) -> dict[str, object]:
     return {**found, "n": int(found["n"])}
 
 
-def _caveats(session: Session, what: str) -> tuple[str, ...]:
+def _caveats(session: Session, table: str, what: str, found: Rows) -> tuple[str, ...]:
     metric = session.snapshot.now.metric
     said: list[str] = []
     if session.state.frame:
         said.append("over a set the question is the metric, not the selected frame")
+    latents = any(name.startswith(("F", "X")) for name in found.names)
+    if table == "rank" and session.state.rank.latents and not latents:
+        said.append("over a set latents take nobody's place: over rank latents lays them over each other")
     if what == "direct" and not metric.linear:
         name = metric.quantity.value
         said.append(f"{name} is not linear in the logits: direct effects add up to its linear part")

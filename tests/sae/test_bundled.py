@@ -1,12 +1,14 @@
 """The dictionaries that ship: their size and shapes, and that they do what their card says."""
 
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from model.tokenizer import load_tokenizer
 from model.weights import load_model
-from sae.demo.bundle import BUNDLED, MODEL, PLAN, TARGETS, corpus, held_out, trained
+from sae.demo.bundle import BUNDLED, MODEL, PLAN, TARGETS, corpus, held_out, train_bundle, trained
 from sae.demo.card import TOGETHER, judge_bundle
 from sae.evaluation import Report
 from sae.files import load_autoencoder
@@ -67,6 +69,17 @@ def test_the_card_is_what_the_held_out_text_says() -> None:
         assert report.ce_recovered("zero") == pytest.approx(ce, abs=2e-3)
         assert report.kl_recovered("zero") == pytest.approx(kl, abs=2e-3)
         assert (report.dead, report.dense) == pytest.approx((dead, dense), abs=1)
+
+
+@pytest.mark.slow
+def test_the_command_trains_all_of_them_from_nothing(tmp_path: Path) -> None:
+    """With a budget of two steps; its own evaluation, which takes longest, is tried apart."""
+    plan = replace(PLAN, schedule=replace(PLAN.schedule, steps=2))
+    for _ in train_bundle(plan, tmp_path, False, lambda: False):
+        pass
+    for report in judge_bundle(tmp_path, rows=TOGETHER, rerun=0):
+        assert 0 < report.l0 <= 10 and report.fvu < 1
+    assert {path.stem for path in tmp_path.glob("*_out.*.safetensors")} == {each.name for each in TARGETS}
 
 
 def test_held_out_text_is_none_that_was_trained_on() -> None:
