@@ -52,8 +52,6 @@ CACHE_BYTES = 768 << 20
 """Three runs of GPT-2 small at 512 tokens, and what has been read from them: with edits, without, and prompt B.  The
 session holds these in any case, so that keeping fewer would only mean to run them again."""
 READINGS = 16
-LEAST_READINGS = 3
-"Those of the snapshot: the run with edits, without, and prompt B."
 VALUES = 4096
 NORMS = (Site.LN1_SCALE, Site.LN2_SCALE, Site.LN_FINAL_SCALE, Site.LN_FINAL)
 
@@ -130,11 +128,9 @@ class Engine:
         """
         if self._fits(coming):
             return
-        while len(self._readings) > LEAST_READINGS and not self._fits(coming):
-            self._readings.popitem(last=False)
         for reading in self._readings.values():
             if not self._fits(coming):
-                reading.shed()  # whoever shows it holds it all the same, if its run goes too
+                reading.shed()  # whoever shows it holds it all the same
         while len(self._traces) > 1 and not self._fits(coming):
             _, gone = self._traces.popitem(last=False)
             # what was read from it would hold it
