@@ -253,7 +253,8 @@ def test_the_report_and_the_ranking_are_exported(engine: Engine) -> None:
     session = begin(engine)
     do(session, "rank heads by direct", "export r.csv", "export r.json", "export r.txt", "export r.md")
     header, *rows = Path("r.csv").read_text().splitlines()
-    assert header == "node,kind,layer,index,pos,key,act,write_norm,direct,total,measured,patched,count"
+    effects = "act,write_norm,direct,total,measured,patched,disagrees"
+    assert header == f"node,kind,layer,index,pos,key,{effects},count,explanation,score"
     ranked = do(session, "rank -n 0").result
     assert len(rows) == len(ranked["rows"]) and json.loads(Path("r.json").read_text()) == ranked
     assert float(rows[0].split(",")[8]) == ranked["rows"][0]["direct"]

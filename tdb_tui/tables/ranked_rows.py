@@ -114,10 +114,10 @@ def json_rows(snapshot: Snapshot, shown: Ranked, rows: range) -> list[dict[str, 
     said = said_of(snapshot, table)
     return [
         _row(table, at)
-        | {"explanation": best.text if (best := said[at]) else None, "score": best.score if best else None}
         | {name: _known(values[at]) for name, values in effects.items()}
         | {"disagrees": None if unmeasured[at] else bool(misled[at])}
         | {"count": int(count[at])}
+        | {"explanation": best.text if (best := said[at]) else None, "score": best.score if best else None}
         for at in range(len(table))
     ]
 
