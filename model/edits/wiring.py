@@ -262,7 +262,8 @@ class Wiring:
 
     def _reaches(self, tail: NODE_CHANGES, length: int) -> Tensor:
         """How much of a tail's write its whole still has, changes having been made of that: [batch or 1, pos]."""
-        found = [torch.ones(length) for _ in self.own or [()]]
+        whole = torch.ones(length) if self.parts is None else self.parts.new_ones(length)
+        found = [whole.clone() for _ in self.own or [()]]
         for row, left in enumerate(found):
             own = self.own[row] if self.own else ()
             for at, change in enumerate((*self.plain, *own)):
