@@ -86,7 +86,11 @@ def test_a_note_of_a_component_outlasts_its_session(session: Session, engine: En
     assert "zebras" not in said(do(begin(engine), "info L1H3"))
 
 
-def test_what_is_noted_without_a_store_is_in_ones_own(engine: Engine, tmp_path: Path) -> None:
+def test_what_is_noted_without_a_store_is_in_ones_own(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+
     def stores() -> Stores:
         return Stores(engine.weights_hash, (), your_stores("random"))
 

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from model.gpt2 import GPT2, Config
 from model.vocabulary import BYTE_OF
 from model.weights import load_model, save_model
 from tdb_tui.machine import pull as pulling
+from tests.loopback import Loopback
 
 COMMIT = "a" * 40
 
@@ -113,7 +114,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 @pytest.fixture
 def hub(checkpoint: dict[str, bytes]) -> Iterator[Hub]:
     hub = Hub(dict(checkpoint))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(hub))
+    server = Loopback(("127.0.0.1", 0), handler(hub))
     hub.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
@@ -126,6 +127,7 @@ def hub(checkpoint: dict[str, bytes]) -> Iterator[Hub]:
 PROGRAM = """
 import sys
 from tdb_tui.machine.pull import PullError, draw_bar, pull
+
 try:
     print(pull(sys.argv[1], progress=draw_bar()))
 except PullError as error:

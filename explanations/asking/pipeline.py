@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from explanations.scoring import Judged, Simulated, auc_score, judged_score, sim
 from explanations.splits import QUIET, Held, Splits
 
 T = TypeVar("T")
+U = TypeVar("U")
 METHOD = "explained by a model"
 SOMETHING = "words that stand for an explanation of the usual length, before there is one"
 COUNTER = 3
@@ -106,11 +107,9 @@ def planned(work: Work) -> list[Request]:
 
 
 async def _scores(work: Work, text: str) -> list[Score]:
-    calibrate, score, answers = await asyncio.gather(
-        _simulated(work, text, work.splits.calibrate),
-        _simulated(work, text, work.splits.score),
-        _judged(work, text),
-    )
+    parts = (work.splits.calibrate, work.splits.score)
+    simulated = _together(_simulated(work, text, held) for held in parts)
+    (calibrate, score), answers = await _both(simulated, _judged(work, text))
     scaled = fitted(work.plan.calibration, [each for _, each in calibrate])
     held = [replace(each, predicted=scaled(each.predicted)) for _, each in score]
     judged = [judged_score(name, given, work.plan.seed) for name, given in answers.items()]
@@ -228,4 +227,22 @@ def _some(held: Sequence[Held], each: int) -> list[Held]:
 
 async def _together(questions: Iterable[Awaitable[T]]) -> list[T]:
     """All at once: who asks decides how many really are."""
-    return list(await asyncio.gather(*questions))
+    tasks = [asyncio.ensure_future(question) for question in questions]
+    await _settled(tasks)
+    return [task.result() for task in tasks]
+
+
+async def _both(one: Awaitable[T], other: Awaitable[U]) -> tuple[T, U]:
+    tasks = asyncio.ensure_future(one), asyncio.ensure_future(other)
+    await _settled(tasks)
+    return tasks[0].result(), tasks[1].result()
+
+
+async def _settled(tasks: Sequence[asyncio.Future[Any]]) -> None:
+    """Until all are answered; where one fails the others are given up, and none is left under way."""
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from explanations.asking.requests import Message, Request
 from tests.explanations.models import Speak, numbered
+from tests.loopback import Loopback
 
 Behave = Callable[[int, dict[str, Any]], tuple[int, dict[str, str], bytes] | float | None]
 """The number of the request and its body -> what is sent instead of an answer: status, headers and content; or seconds
@@ -86,7 +87,7 @@ def serving(speak: Speak, behave: Behave = lambda number, body: None) -> Iterato
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = Loopback(("127.0.0.1", 0), Handler)
     found = Server(f"http://127.0.0.1:{server.server_address[1]}/v1")
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()

@@ -103,7 +103,7 @@ def test_killed_in_the_middle_of_a_sweep_it_goes_on_sweeping(terminal: Terminal,
     enter(terminal, RESUME)
     after = terminal.wait("(tdb) sweep", "2 -> M0", "/150")  # under way again
     assert beside(after)[1:] == beside(before)[1:]
-    done = re.search(r"(\d+)/7200", terminal.wait("/7200"))
+    done = re.search(r"(\d+)/7200", terminal.wait("/7200", seconds=120))
     assert done is not None and int(done[1]) >= len(cells), "what was measured is not measured again"
     terminal.keys("C-c")
     terminal.wait("idle")
