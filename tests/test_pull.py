@@ -4,7 +4,6 @@ import hashlib
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -17,7 +16,7 @@ from model.gpt2 import GPT2, Config
 from model.vocabulary import BYTE_OF
 from model.weights import load_model, save_model
 from tdb_tui.machine import pull as pulling
-from tests.loopback import Loopback
+from tests.loopback import listening
 
 COMMIT = "a" * 40
 
@@ -114,14 +113,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 @pytest.fixture
 def hub(checkpoint: dict[str, bytes]) -> Iterator[Hub]:
     hub = Hub(dict(checkpoint))
-    server = Loopback(("127.0.0.1", 0), handler(hub))
-    hub.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield hub
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with listening(handler(hub)) as hub.url:
+        yield hub
 
 
 PROGRAM = """

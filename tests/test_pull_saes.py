@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from safetensors.torch import save_file
 from sae.formats import load
 from tdb_tui.machine import pull as pulling
 from tdb_tui.machine.pull_saes import saes_among
-from tests.loopback import Loopback
+from tests.loopback import listening
 from tests.test_pull import Hub, handler
 
 HOOKS = ("blocks.0.hook_resid_pre", "blocks.1.hook_mlp_out")
@@ -44,14 +43,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 @pytest.fixture
 def hub(files: dict[str, bytes]) -> Iterator[Hub]:
     hub = Hub(dict(files), repository="owner/saes")
-    server = Loopback(("127.0.0.1", 0), handler(hub))
-    hub.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield hub
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with listening(handler(hub)) as hub.url:
+        yield hub
 
 
 def run(hub: Hub, home: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from explanations.asking.requests import Message, Request
 from tests.explanations.models import Speak, numbered
-from tests.loopback import Loopback
+from tests.loopback import listening
 
 Behave = Callable[[int, dict[str, Any]], tuple[int, dict[str, str], bytes] | float | None]
 """The number of the request and its body -> what is sent instead of an answer: status, headers and content; or seconds
@@ -87,13 +87,6 @@ def serving(speak: Speak, behave: Behave = lambda number, body: None) -> Iterato
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing."""
 
-    server = Loopback(("127.0.0.1", 0), Handler)
-    found = Server(f"http://127.0.0.1:{server.server_address[1]}/v1")
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
+    with listening(Handler) as url:
+        found = Server(f"{url}/v1")
         yield found
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 
-from tests.loopback import Loopback
+from tests.loopback import listening
 
 Behave = Callable[[int, str], tuple[int, dict[str, str], bytes] | float | None]
 """The number of the request and its path -> what is sent instead: status, headers, content; or seconds to hang first."""
@@ -46,13 +46,6 @@ def holding(files: Mapping[str, bytes], behave: Behave = lambda number, path: No
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing."""
 
-    server = Loopback(("127.0.0.1", 0), Handler)
-    found = Server(f"http://127.0.0.1:{server.server_address[1]}")
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
+    with listening(Handler) as url:
+        found = Server(url)
         yield found
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
