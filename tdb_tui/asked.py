@@ -32,7 +32,7 @@ PARTITION = ("embed", "head", "mlp", "bias")
 MAX_ROWS = 2_000_000
 "Above this no table is made of all rows: 130 MB of columns."
 
-BLOCK = 250_000
+BLOCK = 125_000
 "About as many rows are made at a time where there are more than that."
 
 LONG = ("pair", "neuron")
