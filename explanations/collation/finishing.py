@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -94,9 +94,9 @@ def components(
 ) -> Iterator[Collated]:
     """Every component of a group as it is kept."""
     samples = {
-        Sampling.TOP: as_arrays(tally.top, numbers),
+        Sampling.TOP: as_arrays(slots.in_order(tally.top), numbers),
         Sampling.QUANTILE: as_arrays(by_value(tally.active), numbers),
-        Sampling.RANDOM: as_arrays(random, numbers),
+        Sampling.RANDOM: as_arrays(slots.in_order(random), numbers),
     }
     shape = moments(tally)
     count = int(tally.places[0])
@@ -132,13 +132,9 @@ def moments(tally: Tally) -> NDArray[np.float64]:
 
 def by_value(found: slots.Slots) -> slots.Slots:
     """The same rows with the largest peak first, of equal ones the one with the smaller hash."""
-    used = found.keys != EMPTY
-    order = torch.argsort(found.values.masked_fill(~used, -torch.inf), dim=1, descending=True, stable=True)
-    parts: list[Tensor] = []
-    for field in fields(found):
-        each: Tensor = getattr(found, field.name)
-        parts.append(each.gather(1, order if each.ndim == 2 else order[:, :, None].expand_as(each)))
-    return slots.Slots(*parts)
+    found = slots.in_order(found)
+    peaks = found.values.masked_fill(found.keys == EMPTY, -torch.inf)
+    return slots.taken(found, torch.argsort(peaks, dim=1, descending=True, stable=True))
 
 
 def as_arrays(found: slots.Slots, numbers: NDArray[np.int64]) -> dict[str, NDArray[Any]]:

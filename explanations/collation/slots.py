@@ -1,8 +1,8 @@
 """The best few rows of every component, and what it did in them: a running top-k without a sort of everything.
 
 Every row has one key for every component, the same whoever computes it and different from every other row's.  The
-slots of a component hold the rows with the largest keys, largest first: so the content of the slots depends on which
-rows were seen, and neither on their order nor on how they were shared out.
+slots of a component hold the rows with the largest keys, in any order: so what they hold depends on which rows were
+seen, and neither on their order nor on how they were shared out.
 """
 
 from dataclasses import dataclass, fields
@@ -11,7 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-EMPTY = torch.iinfo(torch.int64).min
+NEVER = torch.iinfo(torch.int64).min
+"The key of what is not offered."
+EMPTY = NEVER + 1
+"The key of a slot that holds nothing."
 ROW_BITS = 31
 TINY = 1e-30
 "A range of activations that is none."
@@ -63,30 +66,32 @@ def _with_row(ordered: Tensor, rows: Tensor) -> Tensor:
 
 
 def offer(slots: Slots, keys: Tensor, rows: Tensor, acts: Tensor, lengths: Tensor) -> None:
-    """Put a block's rows into the slots that they belong in.
+    """Put a block's rows into the slots that they belong in, each over the one that it drives out.
 
     keys int64 [row, component], rows int64 [row], acts [row, place, component], lengths int64 [row]: places that count.
     """
-    better = keys > slots.keys[:, -1]
+    better = keys > slots.keys.amin(1)
     at = better.any(0).nonzero()[:, 0]  # most components have none, after a while
     if not len(at):
         return
     count = slots.keys.shape[1]
-    offered = keys[:, at].masked_fill(~better[:, at], EMPTY).T  # [component, row]
-    best, order = torch.cat([slots.keys[at], offered], 1).topk(count)
-    component, slot = ((order >= count) & (best != EMPTY)).nonzero(as_tuple=True)
-    row = order[component, slot] - count
-    new = captured(acts[row, :, at[component]], lengths[row], slots.codes.shape[2]) | {"rows": rows[row]}
-    held = order.clamp(max=count - 1)
+    offered = keys[:, at].masked_fill_(~better[:, at], NEVER).T  # [component, row]
+    both = torch.cat([slots.keys[at], offered], 1)
+    among = torch.zeros_like(both, dtype=torch.bool).scatter_(1, both.topk(count, sorted=False)[1], True)
+    driven_out = (~among[:, :count]).nonzero()
+    entering = among[:, count:].nonzero()  # as many of each component
+    order = entering[:, 1].argsort()  # a row after the other: what lies side by side is read together
+    (component, slot), row = driven_out[order].T, entering[order, 1]
+    new = captured(acts[row, :, at[component]], lengths[row], slots.codes.shape[2])
+    new |= {"rows": rows[row], "keys": offered[component, row]}
     for field in fields(slots):
-        tensor: Tensor = getattr(slots, field.name)
-        if field.name == "keys":
-            tensor[at] = best
-            continue
-        place = held if tensor.ndim == 2 else held[:, :, None].expand(-1, -1, tensor.shape[2])
-        moved = tensor[at].gather(1, place)
-        moved[component, slot] = new[field.name].to(moved.dtype)
-        tensor[at] = moved
+        held: Tensor = getattr(slots, field.name)
+        held[at[component], slot] = new[field.name].to(held.dtype)
+
+
+def in_order(slots: Slots) -> Slots:
+    """The largest key first: the one form that equal slots share."""
+    return taken(slots, slots.keys.argsort(1, descending=True))
 
 
 def captured(acts: Tensor, lengths: Tensor, width: int) -> dict[str, Tensor]:
@@ -103,15 +108,20 @@ def captured(acts: Tensor, lengths: Tensor, width: int) -> dict[str, Tensor]:
 
 
 def merged(one: Slots, other: Slots) -> Slots:
-    """The slots of everything that either has seen."""
-    count = one.keys.shape[1]
-    best, order = torch.cat([one.keys, other.keys], 1).topk(count)
-    found: dict[str, Tensor] = {"keys": best}
-    for field in fields(one)[1:]:
-        both = torch.cat([getattr(one, field.name), getattr(other, field.name)], 1)
-        place = order if both.ndim == 2 else order[:, :, None].expand(-1, -1, both.shape[2])
-        found[field.name] = both.gather(1, place)
-    empty_ = best == EMPTY
-    for field in fields(one)[1:]:
-        found[field.name][empty_] = 0
+    """The slots of everything that either has seen, in order."""
+    pairs = ((getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
+    both = Slots(*(torch.cat(pair, 1) for pair in pairs))
+    return taken(both, both.keys.topk(one.keys.shape[1])[1])
+
+
+def taken(slots: Slots, order: Tensor) -> Slots:
+    """The slots at places [component, slot]; nothing where there is none."""
+    empty_ = slots.keys.gather(1, order) == EMPTY
+    found: dict[str, Tensor] = {}
+    for field in fields(slots):
+        each: Tensor = getattr(slots, field.name)
+        place = order if each.ndim == 2 else order[:, :, None].expand(-1, -1, each.shape[2])
+        found[field.name] = each.gather(1, place)
+        if field.name != "keys":
+            found[field.name][empty_] = 0
     return Slots(**found)

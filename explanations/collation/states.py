@@ -16,7 +16,7 @@ from explanations.collation import tallies
 from explanations.collation.collecting import CollationError, Collected, Collector
 from explanations.collation.reading import Mark
 
-SCHEMA = "tdb-collation/2"
+SCHEMA = "tdb-collation/3"
 Arrays = dict[str, NDArray[np.generic]]
 
 

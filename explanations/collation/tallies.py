@@ -14,6 +14,8 @@ from explanations.collation.slots import EMPTY, Slots
 
 POWERS = 4
 "Sums of x, x^2, x^3, x^4: mean, variance, skewness and kurtosis."
+CACHED = 1 << 18
+"Activations counted together on a CPU: 1 MB, which stays in its cache."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +88,8 @@ def _counted(acts: Tensor, lengths: Sequence[int]) -> tuple[Tensor, Tensor, Tens
     sums = torch.zeros(POWERS, acts.shape[2], dtype=torch.float64)
     above = torch.zeros(acts.shape[2], dtype=torch.int64)
     peaks = acts.new_empty(len(acts), acts.shape[2], dtype=torch.float32)
-    for first, last, length in _spans(lengths, 1 if acts.device.type == "cpu" else len(lengths)):
+    room = CACHED if acts.device.type == "cpu" else acts.numel()
+    for first, last, length in _spans(lengths, max(1, room // acts[0].numel())):
         x = acts[first:last, :length].float()
         torch.amax(x, 1, out=peaks[first:last])
         x = x.flatten(0, 1)
@@ -129,9 +132,8 @@ def to_arrays(tally: Tally) -> dict[str, NDArray[np.generic]]:
     for field in fields(tally):
         value: Tensor | Slots = getattr(tally, field.name)
         if isinstance(value, Slots):
-            found |= {
-                f"{field.name}.{part.name}": _numpy(getattr(value, part.name)) for part in fields(value)
-            }
+            held = slots.in_order(value)
+            found |= {f"{field.name}.{part.name}": _numpy(getattr(held, part.name)) for part in fields(held)}
         else:
             found[field.name] = _numpy(exact.carried(value) if field.name == "sums" else value)
     return found

@@ -1,15 +1,18 @@
 """Collating every neuron, head and MLP of GPT-2 small, against the bare pass over the same blocks, and its floor.
 
-python tests/bench/bench_collate.py [--device cuda] [--threads N] [--rounds N] [--warm N] [--layers N] [--text FILE]
+python tests/bench/bench_collate.py [--device cuda] [--threads N] [--rounds N] [--warm N] [--layers N]
+                                    [--text FILE... --vocabulary DIRECTORY [--whole]]
 
 The bare pass goes through all layers without a hook and leaves the unembedding out.  A collation keeps finding better
-examples at first and seldom later: `--warm` blocks are collated before the clock starts.  The bar is 85 % of the bare
-pass's tokens a second.  Layers cost the same: fewer of them (`--layers 2`) give the same ratio sooner.
+examples at first and seldom later: `--warm` blocks are collated before the clock starts, or with `--whole` a corpus is
+collated from its first block to its last, and every tenth block bare as well.  The bar is 85 % of the bare pass's
+tokens a second.  Layers cost the same: fewer of them (`--layers 2`) give the same ratio sooner.
 """
 
 import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import count as count_from
 from itertools import islice
 from pathlib import Path
 
@@ -30,6 +33,8 @@ from tests.bench.measuring import Row as Line
 
 BAR = 0.85
 END_OF_TEXT = SMALL.n_vocab - 1
+BARE_EVERY = 10
+"Blocks, where a whole corpus is collated."
 
 
 def zipfian(length: int) -> Iterator[Row]:
@@ -42,9 +47,9 @@ def zipfian(length: int) -> Iterator[Row]:
         number += 1
 
 
-def of_text(path: Path, vocabulary: Path, length: int) -> Iterator[Row]:
+def of_text(paths: list[Path], vocabulary: Path, length: int) -> Iterator[Row]:
     tokenizer = load_tokenizer(vocabulary)
-    return Rows([path], "text", lambda text: tokenizer.encode(text, special=False), length)
+    return Rows(paths, "text", lambda text: tokenizer.encode(text, special=False), length)
 
 
 def collating(
@@ -72,6 +77,24 @@ def bare(model: GPT2, block: Callable[[], tuple[Row, ...]], device: torch.device
             torch.cuda.synchronize()
 
     return here(run)
+
+
+def over_all(collate: Work, pass_: Work, one_product: Work) -> dict[str, Took]:
+    """Means of a block: of all until there are no more, and of the other works beside every few of them."""
+    found: dict[str, list[Took]] = {"collate": [], "bare": [], "product": []}
+    for count in count_from(0):
+        try:
+            found["collate"].append(collate())
+        except StopIteration:
+            return {name: mean(each) for name, each in found.items()}
+        if count % BARE_EVERY == 0:
+            found["bare"].append(pass_())
+            found["product"].append(one_product())
+    raise AssertionError("a corpus ends")
+
+
+def mean(took: list[Took]) -> Took:
+    return Took(sum(each.wall for each in took) / len(took), sum(each.cpu for each in took) / len(took))
 
 
 def flops(tokens: int, length: int, config: Config) -> int:
@@ -106,7 +129,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--warm", type=int, default=20, help="blocks collated before the clock starts")
     parser.add_argument("--layers", type=int, default=SMALL.n_layer)
-    parser.add_argument("--text", type=Path, help="a corpus; without: words drawn at random")
+    parser.add_argument("--text", type=Path, nargs="+", help="a corpus; without: words drawn at random")
+    parser.add_argument(
+        "--whole", action="store_true", help="of the text: every block, none before the clock"
+    )
     parser.add_argument("--vocabulary", type=Path, help="GPT-2's, for --text")
     parser.add_argument("--batch", type=int, default=Plan().batch)
     args = parser.parse_args()
@@ -121,8 +147,9 @@ def main() -> None:
         block for block in blocks(stream, plan.batch) if all(len(row.tokens) == plan.length for row in block)
     )
     collector = Collector(model, model_groups(model), plan, END_OF_TEXT)
-    collate, last = collating(collector, full, args.warm)
-    took = in_turn({"collate": collate, "bare": bare(model, last, device), "product": product()}, args.rounds)
+    collate, last = collating(collector, full, 0 if args.whole else args.warm)
+    works = {"collate": collate, "bare": bare(model, last, device), "product": product()}
+    took = over_all(*works.values()) if args.whole else in_turn(works, args.rounds)
     print(report(plan, config, took, args.device))
 
 
