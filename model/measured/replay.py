@@ -20,7 +20,7 @@ from model.gpt2 import GPT2, wide
 from model.lines import written_on
 from model.measured.rows import can_be_rows, values_of_rows
 from model.measured.scorers import Scorer, unchanged
-from model.measured.suffix import Goal, Push, batches, carried
+from model.measured.suffix import Goal, Push, Start, batches, carried
 from model.sites import Hook, Site, no_hook
 from model.trace import Trace, record
 
@@ -109,17 +109,26 @@ def values_after(
             free.append(push)
     again = as_hook(trace.changes, sources) if followed else None
     for group, edits in ((free, None), (followed, again)):
-        for batch in batches(group, goal):
-            starts = [_begun(push, added(push), goal, whole=edits is not None) for push in batch]
-            moving = [each for each in starts if each is not None]
-            still = {push.number for push in batch} - {push.number for push, _ in moving}
-            yield from ((number, value) for number in sorted(still))
-            if moving:
-                values = scorer.score(carried(model, trace, goal, moving, also, edits), trace).tolist()
-                yield from ((push.number, new) for (push, _), new in zip(moving, values, strict=True))
+        still: list[int] = []
+        for batch in batches(_moving(group, added, goal, edits is not None, still), goal):
+            values = scorer.score(carried(model, trace, goal, batch, also, edits), trace).tolist()
+            yield from ((push.number, new) for (push, _), new in zip(batch, values, strict=True))
+        yield from ((number, value) for number in still)
 
 
-def _begun(push: Push, delta: Tensor, goal: Goal, whole: bool) -> tuple[Push, Tensor] | None:
+def _moving(
+    pushes: Sequence[Push], added: Callable[[Push], Tensor], goal: Goal, whole: bool, still: list[int]
+) -> Iterator[Start]:
+    """Pushes that move something, in the order of their lines; the numbers of the others go into `still`."""
+    for push in sorted(pushes, key=lambda push: (push.line, push.first)):
+        start = _begun(push, added(push), goal, whole)
+        if start is None:
+            still.append(push.number)
+        else:
+            yield start
+
+
+def _begun(push: Push, delta: Tensor, goal: Goal, whole: bool) -> Start | None:
     """A push from the first token that it moves, or where it begins if `whole`; None where it moves nothing read."""
     moved = delta[: goal.stop - push.first].flatten(1).any(1).nonzero()
     at = {push.first + int(pos) for pos in moved}

@@ -8,7 +8,7 @@ are run without their sites: `attend` and `think` must agree with `Block`'s to r
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -66,16 +66,20 @@ class Goal:
         return line >= (self.line - 1 if self.line % 2 == 0 else self.line - 2)
 
 
-def batches(pushes: Sequence[Push], goal: Goal) -> Iterator[list[Push]]:
-    """In the order of their lines, at most ROWS tokens together."""
-    batch: list[Push] = []
+Start = tuple[Push, Tensor]
+"A push, and what it adds from its first token on: [pos, d_model]."
+
+
+def batches(starts: Iterable[Start], goal: Goal) -> Iterator[list[Start]]:
+    """Neighbours together, at most ROWS tokens."""
+    batch: list[Start] = []
     rows = 0
-    for push in sorted(pushes, key=lambda push: (push.line, push.first)):
-        rows += goal.stop - push.first
+    for start in starts:
+        rows += goal.stop - start[0].first
         if batch and rows > ROWS:
             yield batch
-            batch, rows = [], goal.stop - push.first
-        batch.append(push)
+            batch, rows = [], goal.stop - start[0].first
+        batch.append(start)
     if batch:
         yield batch
 
@@ -84,15 +88,14 @@ def carried(
     model: GPT2,
     trace: Trace,
     goal: Goal,
-    starts: Sequence[tuple[Push, Tensor]],
+    starts: Sequence[Start],
     also: Hook,
     edits: Hook | None = None,
 ) -> Tensor:
     """What the goal's line reads after each start: [batch, read, d_model].
 
-    `starts` have what is added, from the push's first token on, [pos, d_model], in the order of their lines.
-    `also` is called before every line and may raise to stop.  `edits` are to be made again on the way: they need
-    every site and every token, all pushes beginning at 0.
+    `starts` are in the order of their lines.  `also` is called before every line and may raise to stop.  `edits` are
+    to be made again on the way: they need every site and every token, all pushes beginning at 0.
     """
     stop = goal.stop if edits is None else len(trace.tokens)
     live: dict[int, Tensor] = {}
