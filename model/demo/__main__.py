@@ -5,8 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-import torch
-
+from model.demo.program import carried_out, demo_parser
 from model.demo.report import evaluate
 from model.demo.train import Plan, train
 
@@ -15,36 +14,13 @@ BUNDLED = Path(__file__).parent / "gpt2-demo"
 
 
 def main() -> int:
-    arguments = parser().parse_args()
-    torch.set_num_threads(arguments.threads)
-    try:
-        return arguments.run(arguments)
-    except (ValueError, OSError) as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("demo: interrupted", file=sys.stderr)
-        return 130
-
-
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="python -m model.demo", description=__doc__)
-    top.add_argument("--threads", type=int, default=2, metavar="N", help="cores to use (default 2)")
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
-    training = commands.add_parser("train", help="train from scratch, with checkpoints, then evaluate")
-    training.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the model goes")
+    parser, training = demo_parser("model.demo", __doc__, BUNDLED, run_training, run_evaluation)
     training.add_argument("--seed", type=int, default=PLAN.seed, metavar="N")
     training.add_argument("--steps", type=int, default=PLAN.steps, metavar="N")
     training.add_argument(
         "--dtype", choices=("bfloat16", "float32"), default=PLAN.dtype, help="of matrix products"
     )
-    training.add_argument("--resume", action="store_true", help="go on from the checkpoint in DIR")
-    training.set_defaults(run=run_training)
-    evaluating = commands.add_parser("evaluate", help="print the table of held-out tasks and the circuit")
-    evaluating.add_argument("directory", type=Path, nargs="?", default=BUNDLED, metavar="DIR")
-    evaluating.add_argument("--card", action="store_true", help="write the card into DIR as README.md")
-    evaluating.set_defaults(run=run_evaluation)
-    return top
+    return carried_out(parser)
 
 
 def run_training(arguments: argparse.Namespace) -> int:

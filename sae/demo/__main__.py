@@ -5,42 +5,17 @@ import signal
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
-import torch
-
+from model.demo.program import carried_out, demo_parser
 from sae.demo.bundle import BUNDLED, PLAN, train_bundle
 from sae.demo.card import judge_bundle, table, write_card
 from sae.training.loop import Progress
 
 
 def main() -> int:
-    arguments = parser().parse_args()
-    torch.set_num_threads(arguments.threads)
-    try:
-        return arguments.run(arguments)
-    except (ValueError, OSError) as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("demo: interrupted", file=sys.stderr)
-        return 130
-
-
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="python -m sae.demo", description=__doc__)
-    top.add_argument("--threads", type=int, default=2, metavar="N", help="cores to use (default 2)")
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
-    training = commands.add_parser("train", help="train all twelve, with checkpoints, then evaluate them")
-    training.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the dictionaries go")
+    parser, training = demo_parser("sae.demo", __doc__, BUNDLED, run_training, run_evaluation)
     training.add_argument("--steps", type=int, default=PLAN.schedule.steps, metavar="N")
-    training.add_argument("--resume", action="store_true", help="go on from the checkpoint in DIR")
-    training.set_defaults(run=run_training)
-    evaluating = commands.add_parser("evaluate", help="print the table that the card has")
-    evaluating.add_argument("directory", type=Path, nargs="?", default=BUNDLED, metavar="DIR")
-    evaluating.add_argument("--card", action="store_true", help="write the card into DIR as README.md")
-    evaluating.set_defaults(run=run_evaluation)
-    return top
+    return carried_out(parser)
 
 
 def run_training(arguments: argparse.Namespace) -> int:
