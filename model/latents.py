@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from model.components import Component, Kind, Node
-from model.dictionaries import dictionary_of, numbers, place_of, recorded_at
+from model.dictionaries import Dictionary, Recorded, dictionary_of, numbers, place_of, recorded_at
+from model.edits.splices import Splice
 from model.gpt2 import GPT2, wide
 from model.sites import Site, Where
 from model.trace import Trace
@@ -36,8 +37,37 @@ class Active:
 @torch.no_grad()
 def active(trace: Trace, at: Where, positions: Sequence[int]) -> Active:
     """Some tokens' active latents in a run, edits made."""
-    dictionary, spliced = trace.dictionaries[at], trace.spliced.get(at)
-    read = encoded(trace, at)
+    dictionary, read = trace.dictionaries[at], encoded(trace, at)
+    pos, index, value = _active(dictionary, read, positions, trace.spliced.get(at))
+    return Active(pos, index, wide(value), wide(dictionary.factor(read))[pos, 0])
+
+
+@torch.no_grad()
+def moved_by_patch(
+    trace: Trace, at: Where, other: Recorded, here: Sequence[int], there: Sequence[int]
+) -> Active:
+    """Latents that have another activation at the tokens `there` of another run, and by how much more it is.
+
+    Written as in this run: that is what giving each its value there would add.
+    """
+    dictionary, own = trace.dictionaries[at], active(trace, at, here)
+    read = recorded_at(other, dictionary.reads)
+    pos, index, value = _active(dictionary, read, there)
+    own_place = torch.zeros(len(read), dtype=torch.long, device=read.device)
+    own_place[list(there)] = torch.tensor(here, dtype=torch.long, device=read.device)
+    nodes = torch.cat([own.pos, own_place[pos]]) * dictionary.n_latent + torch.cat([own.index, index])
+    nodes, row = nodes.unique(return_inverse=True)
+    more = torch.zeros(len(nodes), dtype=own.value.dtype, device=read.device)
+    more.index_add_(0, row, torch.cat([-own.value, wide(value)]))
+    nodes, more = nodes[more != 0], more[more != 0]
+    pos, index = nodes // dictionary.n_latent, nodes % dictionary.n_latent
+    return Active(pos, index, more, wide(dictionary.factor(encoded(trace, at)))[pos, 0])
+
+
+def _active(
+    dictionary: Dictionary, read: Tensor, positions: Sequence[int], spliced: Splice | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Positions, numbers and activations of what is active at some tokens of what is read: [active] each."""
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     step = max(1, CELLS // dictionary.n_latent)
     for first in range(0, len(positions), step):
@@ -47,8 +77,10 @@ def active(trace: Trace, at: Where, positions: Sequence[int]) -> Active:
             latents[:, spliced.touched] = spliced.latents[rows]
         row, index = latents.nonzero(as_tuple=True)
         found.append((rows[row], index, latents[row, index]))
-    pos, index, value = (torch.cat(columns) for columns in zip(*found, strict=True)) if found else _none(read)
-    return Active(pos, index, wide(value), wide(dictionary.factor(read))[pos, 0])
+    if not found:
+        return _none(read)
+    pos, index, value = (torch.cat(columns) for columns in zip(*found, strict=True))
+    return pos, index, value
 
 
 def _none(like: Tensor) -> tuple[Tensor, Tensor, Tensor]:

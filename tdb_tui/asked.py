@@ -84,7 +84,7 @@ class Asked:
     "What reads it at another token than its own, for the lens: a metric can be read there, a frame cannot."
     _tables: dict[tuple[str, tuple[int, ...] | None], NodeTable] = field(default_factory=dict)
     _lenses: dict[tuple[int, ...], NDArray[np.float64]] = field(default_factory=dict)
-    _inside: dict[tuple[int, tuple[int, ...], int], Inside] = field(default_factory=dict)
+    _inside: dict[tuple[int, tuple[int, ...], int, frozenset[str]], Inside] = field(default_factory=dict)
     _trees: dict[Pruning, Branch] = field(default_factory=dict)
     _kept: dict[str, tuple[Hashable, Sized]] = field(default_factory=dict)
     _known: Mapping[Effect, Measured] = field(default_factory=lambda: {each: Measured() for each in Effect})
@@ -283,14 +283,17 @@ class Asked:
         """What each line adds to the target through the lens, the first to nothing: [line]."""
         return np.diff(self.through_lens(pos), prepend=0.0)
 
-    def inside(self, line: int, pos: int, most: int = 25) -> Inside:
-        """The parts of an attention or MLP line and how each moves the target through the lens."""
+    def inside(self, line: int, pos: int, most: int = 25, letters: frozenset[str] = frozenset()) -> Inside:
+        """The parts of an attention or MLP line and how each moves the target through the lens.
+
+        Latents where a dictionary of these `letters` takes the line apart.
+        """
         scorer = self._at(pos)
-        key = line, scorer.positions, most
+        key = line, scorer.positions, most, letters
         if key not in self._inside:
             run = self.run
             part = lines.component(line, run.model.config.n_layer)
-            self._inside[key] = open_line(run.model, run.trace, scorer, self.gradients, part, most)
+            self._inside[key] = open_line(run.model, run.trace, scorer, self.gradients, part, most, letters)
         return self._inside[key]
 
     def upstream(self, pruning: Pruning, also: Hook | None = None) -> Branch:

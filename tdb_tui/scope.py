@@ -31,9 +31,11 @@ from tdb_tui.language.syntax import (
     Text,
     Unary,
 )
+from tdb_tui.opened import Inside
 from tdb_tui.readings import Reading
 from tdb_tui.session import Snapshot, resolve_tokens
 from tdb_tui.state import Place, Stop
+from tdb_tui.tables.ranking import letters_of
 
 
 class TokenText(str):
@@ -62,9 +64,9 @@ class PassScope:
         line = min(self.place.line, lines.count(n_layer) - 1)
         match name:
             case "ld":
-                return lens_so_far(self.asked, self.place, self.pos)
+                return lens_so_far(self.snapshot, self.place, self.asked)
             case "dld":
-                return last_delta(self.asked, self.place, self.pos)
+                return last_delta(self.snapshot, self.place, self.asked)
             case "final":
                 return self.reading.value
             case "line":
@@ -150,18 +152,28 @@ class PassScope:
         return float(self.reading.pattern(part)[at, to])
 
 
-def lens_so_far(asked: Asked, place: Place, pos: int) -> float:
+def opened(snapshot: Snapshot, line: int, asked: Asked | None = None) -> Inside:
+    """The rows of an attention or MLP line at the token cursor, of latents where they are swapped in."""
+    asked = snapshot.asked if asked is None else asked
+    return asked.inside(line, snapshot.state.pos, letters=frozenset(letters_of(snapshot.state.rank.latents)))
+
+
+def lens_so_far(snapshot: Snapshot, place: Place, asked: Asked | None = None) -> float:
     """The metric through the lens after what has been executed; 0 before anything has."""
+    asked = snapshot.asked if asked is None else asked
     if place.inside:
-        return float(asked.inside(place.line, pos).value[place.inside - 1])
-    return 0.0 if place.line == 0 else float(asked.through_lens(pos)[place.line - 1])
+        values = opened(snapshot, place.line, asked).value
+        return float(values[min(place.inside, len(values)) - 1])  # without edits fewer latents may be active
+    return 0.0 if place.line == 0 else float(asked.through_lens(snapshot.state.pos)[place.line - 1])
 
 
-def last_delta(asked: Asked, place: Place, pos: int) -> float:
+def last_delta(snapshot: Snapshot, place: Place, asked: Asked | None = None) -> float:
     """What the line or row just executed added; 0 before anything has been."""
+    asked = snapshot.asked if asked is None else asked
     if place.inside:
-        return float(asked.inside(place.line, pos).delta[place.inside - 1])
-    return 0.0 if place.line == 0 else float(asked.deltas(pos)[place.line - 1])
+        deltas = opened(snapshot, place.line, asked).delta
+        return float(deltas[min(place.inside, len(deltas)) - 1])
+    return 0.0 if place.line == 0 else float(asked.deltas(snapshot.state.pos)[place.line - 1])
 
 
 def value_of(snapshot: Snapshot, expression: str, place: Place | None = None) -> Value:

@@ -227,7 +227,12 @@ class Session:
         other = self._other(state.inputs, base.metric)
         info, tokenizer = self.engine.info, self.engine.tokenizer
         kept = self.engine.known_value, self.sweep, self.page, self._best, self.engine.stores.kept
-        return Snapshot(state, now, base, info, tokenizer, other, *kept)
+        arrived = Snapshot(state, now, base, info, tokenizer, other, *kept)
+        if state.place.inside is None:
+            return arrived
+        from tdb_tui.stepping import within  # which knows sessions
+
+        return replace(arrived, state=state.at(within(arrived)))
 
     def _best(self, nodes: Sequence[str]) -> Mapping[str, Best]:
         """Nothing where a store cannot be read: rankings do without, and whoever asks about one component is told."""

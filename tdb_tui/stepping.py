@@ -6,11 +6,9 @@ from dataclasses import dataclass, replace
 from model.components import Kind
 from tdb_tui import lines
 from tdb_tui.errors import CommandError
-from tdb_tui.scope import truth, watched
+from tdb_tui.scope import opened, truth, watched
 from tdb_tui.session import Snapshot
 from tdb_tui.state import Place, State, Stop
-
-MOST_NEURONS = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +28,17 @@ class Motion:
 
 def rows_inside(snapshot: Snapshot, line: int) -> int:
     """How many rows a line opens into: parts, the rest if any, the bias; 0 where there is nothing to step into."""
-    config = snapshot.info.config
-    match lines.component(line, config.n_layer).kind:
-        case Kind.ATTN:
-            return config.n_head + 1
-        case Kind.MLP:
-            return min(config.d_mlp, MOST_NEURONS) + int(config.d_mlp > MOST_NEURONS) + 1
-        case _:
-            return 0
+    opens = lines.component(line, snapshot.n_layer).kind in (Kind.ATTN, Kind.MLP)
+    return len(opened(snapshot, line).rows) if opens else 0
+
+
+def within(snapshot: Snapshot) -> Place:
+    """Where the pass stands, inside of an opened line on a row that it has: other tokens have other latents."""
+    place = snapshot.state.place
+    if place.inside is None:
+        return place
+    rows = rows_inside(snapshot, place.line)
+    return replace(place, inside=min(place.inside, rows - 1) if rows else None)
 
 
 def finished(snapshot: Snapshot, place: Place) -> bool:

@@ -101,7 +101,7 @@ def test_an_mlp_opens_into_its_strongest_neurons_and_one_row_for_the_rest(
     opened = session.snapshot.asked.inside(2, END)
     assert [part.kind for part in opened.parts] == [Kind.NEURON] * 25
     assert opened.rest == SHAPE.d_mlp - 25
-    assert opened.names("BM0")[-2:] == ["103 more", "BM0"]
+    assert opened.names[-2:] == ["103 more", "BM0"]
     table = session.snapshot.asked.table("neuron")
     here = (table.layer == 0) & (table.pos == END)
     strongest = np.argsort(-np.abs(table.total[here]), kind="stable")[:25]

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.components import Component, Kind, Node
-from model.dictionaries import LETTER_OF, place_of
+from model.dictionaries import LETTER_OF, Recorded, place_of
 from model.effects.gradients import Gradients
 from model.effects.sublayers import overwritten
 from model.effects.vector_tables import sublayer
 from model.gpt2 import GPT2, wide
-from model.latents import Active, active, beside, blocks, error, matrix_out
+from model.latents import Active, active, beside, blocks, error, matrix_out, moved_by_patch
 from model.lines import written_on
 from model.nodes import KINDS, NodeTable, joined
 from model.sites import Site, Where
@@ -137,10 +137,24 @@ def _latents(model: GPT2, trace: Trace, by: Gradients, at: Where, found: Active)
         ):
             column[rows] = each
     norm, of_direct, of_total = (column * amount for column in columns)
-    site, layer = LETTER_OF[at[0]], at[1]
-    return NodeTable.latents(
-        site, layer, found.pos, found.index, found.value, norm.abs(), of_direct, of_total
-    )
+    norm, site = norm.abs() * reaching(trace, at)[found.pos], LETTER_OF[at[0]]
+    return NodeTable.latents(site, at[1], found.pos, found.index, found.value, norm, of_direct, of_total)
+
+
+def patched_table(
+    model: GPT2,
+    trace: Trace,
+    by: Gradients,
+    at: Where,
+    other: Recorded,
+    here: Sequence[int],
+    there: Sequence[int],
+) -> NodeTable:
+    """A row each latent and token of `here` that has another activation at its counterpart in another run.
+
+    Activation, norm and effects are those of what a patch from there would add: its total is attribution patching's.
+    """
+    return _latents(model, trace, by, at, moved_by_patch(trace, at, other, here, there))
 
 
 def replaced_rows(trace: Trace, by: Gradients, places: Sequence[Where]) -> NodeTable:

@@ -1,8 +1,9 @@
 """What a run of the reference keeps, and how edits are made in it: read again from what the edits say they do."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from random import Random
 from types import MappingProxyType
 
@@ -12,9 +13,14 @@ from torch import Tensor
 
 from model.components import Component, Kind
 from model.edits.interventions import Ablate, Change, Compound, Freeze, Mode, Patch, Steer, Way, flat
+from model.reference.dictionaries import PlainDictionary, Values
+from model.reference.splices import Parts, Place, Show, edited, is_of_a_dictionary, taken_apart
 
-Place = tuple[str, int]
-"""A name and a layer, the names those of `PLACES`, and `scores`."""
+LATENTS = "latents"
+"""The name that the latents of a dictionary have among places; no run keeps them there."""
+
+NUMBERED = ("post", LATENTS)
+"""Places whose last axis has parts."""
 
 HEADS_FIRST = ("q", "k", "v", "scores", "pattern", "z")
 """Places whose positions come after heads."""
@@ -67,6 +73,10 @@ class Pass:
 
     handed: Mapping[Component, Handed] = field(default_factory=lambda: MappingProxyType({}))
     "What paths have given their receivers to read."
+    dictionaries: Mapping[Place, PlainDictionary] = field(default_factory=lambda: MappingProxyType({}))
+    "Through which it can be read, by the place that each takes apart."
+    parts: dict[Place, Parts] = field(default_factory=dict[Place, Parts])
+    "What they make of it: edits of them made, and what has been looked at."
 
     def __getitem__(self, place: Place) -> Tensor:
         return self.values[place]
@@ -103,80 +113,131 @@ class Given:
     "Tokens at the front that no mean over tokens counts."
     examples: Mapping[int, Pass] = field(default_factory=lambda: MappingProxyType({}))
     "Runs of a prompt set's examples, by number."
+    dictionaries: Mapping[Place, PlainDictionary] = field(default_factory=lambda: MappingProxyType({}))
+    "Those that are loaded, by the place that each takes apart."
 
 
 NOTHING = Given()
 """For edits that take no values from elsewhere."""
 
 
-def edits(changes: Sequence[Change | Compound], given: Given = NOTHING) -> Edit:
-    """(place's name, layer, value) -> the value with the changes made, in their order.  Raises ValueError."""
+def edits(
+    changes: Sequence[Change | Compound],
+    given: Given = NOTHING,
+    values: Values = MappingProxyType({}),
+    into: MutableMapping[Place, Parts] | None = None,
+) -> Edit:
+    """(place's name, layer, value) -> the value with the changes made, in their order.  Raises ValueError.
+
+    `values` are what the run has at places before, which a transcoder reads; `into` takes what becomes of
+    dictionaries' parts.
+    """
     at = [(place_of(change), change) for change in map(known, flat(changes))]
+    parts = {} if into is None else into
 
     def edit(name: str, layer: int, x: Tensor) -> Tensor:
-        for place, change in at:
-            if place == (name, layer):
-                x = _changed(x, change, place, given)
+        place = name, layer
+        here = [change for there, change in at if there == place]
+        for of_dictionary, group in groupby(here, is_of_a_dictionary):
+            if of_dictionary:
+                x = edited(_dictionary(given, place), x, values, list(group), make, parts)
+            else:
+                for change in group:
+                    x = _changed(x, change, place, given, lambda run: run[place])
         return x.tril() if name == "pattern" else x
+
+    def make(x: Tensor, change: Change, show: Show) -> Tensor:
+        place = LATENTS if change.component.kind is Kind.LATENT else "", change.component.layer
+        return _changed(x, known(change), place, given, once_a_run(show))
 
     return edit
 
 
+def once_a_run(show: Show) -> Callable[[Pass], Tensor]:
+    found: dict[int, Tensor] = {}
+
+    def shown(run: Pass) -> Tensor:
+        if id(run) not in found:
+            found[id(run)] = show(run.values)
+        return found[id(run)]
+
+    return shown
+
+
+def _dictionary(given: Given, place: Place) -> PlainDictionary:
+    found = given.dictionaries.get(place)
+    if found is None:
+        raise ValueError(f"no SAE of {place[0]}.{place[1]} is known to the independent pass")
+    return found
+
+
 def known(change: Change) -> Known:
     """A change, where its meaning is known here.  Raises ValueError where it is not."""
-    if isinstance(change, Known) and change.component.kind in PLACES:
+    if isinstance(change, Known) and (change.component.kind in PLACES or is_of_a_dictionary(change)):
         return change
     raise ValueError(f"{change} is unknown to the independent pass")
 
 
 def place_of(change: Known) -> Place:
     part = change.component
+    if is_of_a_dictionary(change):
+        return taken_apart(part)
     name = PLACES[part.kind] if change.key is None else "pattern"
     if isinstance(change, Ablate) and change.mode is Mode.CUT:
         name = "scores"
     return name, part.layer if part.kind.has_layer else 0
 
 
-def _changed(x: Tensor, change: Known, place: Place, given: Given) -> Tensor:
-    """One row of positions after the other gets its new value, one head after the other."""
+def _changed(x: Tensor, change: Known, place: Place, given: Given, show: Callable[[Pass], Tensor]) -> Tensor:
+    """One row of positions after the other gets its new value, one head after the other.
+
+    `show` gives what another run has in the place of x.
+    """
     x, part = x.clone(), change.component
     of_heads = place[0] in HEADS_FIRST
     every = range(len(x)) if of_heads and part.index is None else [part.index]
     for head in every:
         rows = x[head] if of_heads else x  # [pos, ...]
         first, last = (0, len(rows) - 1) if change.span is None else (change.span.first, change.span.last)
-        column = part.index if place[0] == "post" else change.key
+        column = part.index if place[0] in NUMBERED else change.key
         for pos in range(first, last + 1):
             old = rows[pos] if column is None else rows[pos, column]
-            new = _new(
-                old, replace(change, component=replace(part, index=head)), place, given, pos, pos - first
-            )
+            named = replace(change, component=replace(part, index=head))
+            new = _new(old, named, place, given, show, pos, pos - first)
             if new is not None:
                 rows[pos, ... if column is None else column] = new
     return x
 
 
-def _new(old: Tensor, change: Known, place: Place, given: Given, pos: int, offset: int) -> Tensor | None:
+def _new(
+    old: Tensor,
+    change: Known,
+    place: Place,
+    given: Given,
+    show: Callable[[Pass], Tensor],
+    pos: int,
+    offset: int,
+) -> Tensor | None:
     """The value that a position, number `offset` of the span, gets; None leaves it."""
     part, key = change.component, change.key
     match change:
         case Patch():
             other = given.other if change.example is None else given.examples.get(change.example)
             at = change.source.first + offset
-            return _fitting(_taken(_required(other, change)[place], part, place, at, change.source_key), old)
+            return _fitting(_taken(show(_required(other, change)), part, place, at, change.source_key), old)
         case Freeze():
             base = _required(given.base, change)
             return (
-                _fitting(_taken(base[place], part, place, pos, key), old) if pos < len(base.tokens) else None
+                _fitting(_taken(show(base), part, place, pos, key), old) if pos < len(base.tokens) else None
             )
         case Steer():
             return _steered(old, change)
         case Ablate(mode=Mode.MEAN):
-            return _mean(change, place, given, pos)
+            return _mean(change, place, given, show, pos)
         case Ablate(mode=Mode.RESAMPLE):
             run, places = _drawn(change, given)
             there = None if key is None else places[key]
-            return _fitting(_taken(run[place], part, place, places[pos], there), old)
+            return _fitting(_taken(show(run), part, place, places[pos], there), old)
         case Ablate(mode=Mode.NOISE):
             return old + change.amount * _noise(change, pos, old)
         case Ablate(mode=Mode.SCALE):
@@ -186,7 +247,9 @@ def _new(old: Tensor, change: Known, place: Place, given: Given, pos: int, offse
             return torch.full_like(old, constant)
 
 
-def _mean(change: Ablate, place: Place, given: Given, pos: int) -> Tensor | None:
+def _mean(
+    change: Ablate, place: Place, given: Given, show: Callable[[Pass], Tensor], pos: int
+) -> Tensor | None:
     """At the token's counterparts; over all tokens where it has none, or where they are not told apart."""
     part, key = change.component, change.key
     if not given.means:
@@ -194,11 +257,11 @@ def _mean(change: Ablate, place: Place, given: Given, pos: int) -> Tensor | None
     if not given.pooled and pos >= len(given.places[0]):
         return None
     found = [
-        _taken(run[place], part, place, places[pos], key)
+        _taken(show(run), part, place, places[pos], key)
         for run, places in zip(given.means, given.places, strict=True)
         if not given.pooled and places[pos] >= 0
     ] or [
-        _taken(run[place], part, place, at, key)
+        _taken(show(run), part, place, at, key)
         for run in given.means
         for at in range(given.skip, len(run.tokens))
     ]
@@ -260,4 +323,4 @@ def _taken(x: Tensor, part: Component, place: Place, pos: int, key: int | None) 
     """A component's value in a place's tensor, at one position."""
     if place[0] in HEADS_FIRST:
         return x[part.index, pos] if key is None else x[part.index, pos, key]
-    return x[pos, part.index] if place[0] == "post" else x[pos]
+    return x[pos, part.index] if place[0] in NUMBERED and part.index is not None else x[pos]

@@ -5,7 +5,7 @@ pre-activation, and a head's score with its other side held.  The formulas are w
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch import Tensor
 from model.components import Kind, Node
 from model.metrics import Metric
 from model.probes import Activation, Direction
+from model.reference import latent_reads
 from model.reference.edits import Pass
 from model.reference.metrics import activation_line, activation_of, activation_weights, metric_of, weights_of
 from model.reference.run import PlainGPT2, gelu_slope
@@ -33,6 +34,8 @@ class Question:
     "The logits that a divergence is from."
     raw: bool = False
     "Whether the residual stream is read as it is, no layer norm between."
+    latent: Node | None = None
+    "Whose pre-activation it is: measured, all of its sub-layer is live."
 
 
 def about_metric(plain: PlainGPT2, run: Pass, metric: Metric, base: Tensor | None = None) -> Question:
@@ -65,6 +68,8 @@ def about_node(plain: PlainGPT2, run: Pass, node: Node, via: str | None, before:
             return _about_mlp(plain, run, node, before)
         case Kind.HEAD if via == "v":
             return _about_value(plain, run, node, before)
+        case Kind.LATENT:
+            return _about_latent(plain, run, node)
         case _:
             return _about_score(plain, run, node, via or "qk")
 
@@ -76,6 +81,13 @@ def _about_mlp(plain: PlainGPT2, run: Pass, node: Node, before: Question) -> Que
     )
     worth = gelu_slope(run["pre", layer][node.pos]) * (w_out @ _wish(plain, run, before, node.pos))
     return Question(2 + 2 * layer, ((node.pos, w_in @ worth),), float(b_in @ worth))
+
+
+def _about_latent(plain: PlainGPT2, run: Pass, node: Node) -> Question:
+    part, value = node.component, latent_reads.value_of(run, node)
+    line, raw = latent_reads.line_read(part), latent_reads.is_raw(part)
+    asked = Question(line, latent_reads.reads_of(plain, run, node), 0.0, raw=raw, latent=node)
+    return replace(asked, constant=value - value_of(plain, run, asked))
 
 
 def _about_score(plain: PlainGPT2, run: Pass, node: Node, via: str) -> Question:
@@ -121,6 +133,8 @@ def live_value(plain: PlainGPT2, run: Pass, question: Question, line: int, at: i
     """The question of the stream after `line`, norms computed anew, as if nothing came between; a metric at `at`."""
     stream, metric = run.stream[line], question.metric
     last = max(pos for pos, _ in question.reads) if at is None else at
+    if question.latent is not None:
+        return latent_reads.live_value(plain, run, question.latent, stream)
     if metric is not None and isinstance(metric.probe, Activation):
         seen = [_seen(plain, run, question, x, pos) for pos, x in enumerate(stream[: last + 1])]
         return activation_of(plain, metric.probe, seen)

@@ -19,6 +19,7 @@ from model.components import Component, Kind
 from model.edits.interventions import Change, Compound, flat
 from model.files import read_json, read_tensors
 from model.reference.edits import NOTHING, Edit, Given, Handed, Pass, Place, edits
+from model.reference.splices import Parts
 from model.reference.told import apart
 from model.reference.wiring import Reads, Scales, given_by
 
@@ -87,7 +88,8 @@ class PlainGPT2:
         """
         single, edges, paths = apart(flat(changes))
         values: dict[Place, Tensor] = {}
-        made = edits(single, given)
+        spliced: dict[Place, Parts] = {}
+        made = edits(single, given, values, spliced)
         reads = Reads(self, values, made, edges, given, scales=scales)
         if handed is not None:
             reads = replace(reads, given=handed)
@@ -114,7 +116,8 @@ class PlainGPT2:
             )
             edit("final_bias", 0, self.weight("ln_f.bias").repeat(len(ids), 1))
             edit("ln_final_scale", 0, self.scale(at_least_float32(stream[-1])))
-        return Pass(tuple(tokens), flat(changes), tuple(stream), values, reads.given)
+        done = tuple(tokens), flat(changes), tuple(stream), values, reads.given
+        return Pass(*done, given.dictionaries, spliced)
 
     def step(
         self, line: int, x: Tensor, edit: Edit, held: bool = False, reads: Reads | None = None

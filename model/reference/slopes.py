@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from model.components import RESIDUAL, Component, Kind, Node
+from model.components import DICTIONARY, RESIDUAL, Component, Kind, Node
 from model.edits.interventions import Ablate, Mode, Span
 from model.reference import effects
 from model.reference.edits import NOTHING, Given, Pass, Place, edits, place_of
@@ -41,6 +41,8 @@ def effects_of(
     """The measures of a node.  Raises ValueError for what has none here."""
     if node.component.kind is Kind.FINAL_BIAS:
         return effects.effects_of(plain, run, question, node, ())
+    if node.component.kind in DICTIONARY:
+        raise ValueError(f"what {node.component} does where edges are edited is unknown to it")
     if node.component.kind in RESIDUAL:
         raise ValueError(f"what edits of edges and paths add at {node.component} is unknown to it")
     none = tuple(each * 0 for each in run.stream)

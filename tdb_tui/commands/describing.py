@@ -13,7 +13,7 @@ from tdb_tui.language.evaluation import Value
 from tdb_tui.language.parsing import Call
 from tdb_tui.language.registry import Repeat
 from tdb_tui.replies import Reply, columns
-from tdb_tui.scope import last_delta, lens_so_far, measures, typed_value
+from tdb_tui.scope import last_delta, lens_so_far, measures, opened, typed_value
 from tdb_tui.session import Session, Snapshot
 from tdb_tui.tables.promoted import ends_lines, left_out, promoted
 
@@ -80,13 +80,12 @@ def whatis(session: Session, call: Call) -> Reply:
 def rv(session: Session, call: Call) -> Reply:
     """What the line just executed added, or the row of an opened line."""
     at_most(call, 0)
-    snapshot, place, pos = session.snapshot, session.state.place, session.state.pos
+    snapshot, place = session.snapshot, session.state.place
     if place.line == 0 or place.inside == 0:
         raise CommandError("Not yet returned: n executes a line", code="at-start")
-    delta, so_far = (read(snapshot.asked, place, pos) for read in (last_delta, lens_so_far))
+    delta, so_far = (read(snapshot, place) for read in (last_delta, lens_so_far))
     if place.inside:
-        part = lines.component(place.line, snapshot.n_layer)
-        name = snapshot.asked.inside(place.line, pos).names(f"B{part}")[place.inside - 1]
+        name = opened(snapshot, place.line).names[place.inside - 1]
     else:
         name = lines.name(place.line - 1, snapshot.n_layer)
     return Reply(

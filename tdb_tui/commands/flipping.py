@@ -4,9 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from model.components import Component, Kind
+from model.dictionaries import LETTER_OF
 from model.edits.interventions import Patch, Span, text_of
+from model.effects.latents import STREAM, line_of_place
+from model.latents import moved_by_patch
 from model.measured.flips import Flip, smallest_flip
 from model.metrics import Metric, Quantity
+from model.sites import Where
 from tdb_tui.commands.opposite import own_place, place_of
 from tdb_tui.commands.table import command
 from tdb_tui.edits import editing
@@ -19,19 +23,22 @@ from tdb_tui.readings import Reading
 from tdb_tui.replies import Reply
 from tdb_tui.session import Session, Snapshot
 from tdb_tui.state import Edit
+from tdb_tui.sweeps.latents import places_in_use
 from tdb_tui.tables.flip_tables import no_flip, result, said, tops
-from tdb_tui.tables.sides import Ints, partners
+from tdb_tui.tables.sides import partners
 
 LIMIT = 20
 MOST = 40_000
 "Candidates: as many as GPT-2 small has neurons at one token."
-USUAL = ("heads", "mlps")
+USUAL, OF_DICTIONARIES = ("heads", "mlps"), ("latents", "errors")
 KINDS = {
     "heads": Kind.HEAD,
     "mlps": Kind.MLP,
     "attns": Kind.ATTN,
     "neurons": Kind.NEURON,
     "embeds": Kind.EMBED,
+    "latents": Kind.LATENT,
+    "errors": Kind.ERROR,
 }
 
 
@@ -40,6 +47,7 @@ class Wanted:
     """Which nodes may be patched."""
 
     kinds: tuple[str, ...]
+    "Empty: heads and MLPs, or what has been swapped in in their places."
     pos: int | None
     "One token's only; None is every token's."
     whole: bool
@@ -49,7 +57,7 @@ class Wanted:
 @command(
     "whynot",
     "flip",
-    usage="[heads] [mlps] [attns] [neurons] [embeds] [@POS] [per component] [--limit N] [--apply]",
+    usage="[heads] [mlps] [attns] [neurons] [embeds] [latents] [errors] [@POS] [per component] [--limit N] [--apply]",
     group="tracing",
     repeat=Repeat.NOTHING,
     options={"limit": True, "apply": False},
@@ -59,12 +67,13 @@ class Wanted:
 def whynot(session: Session, call: Call) -> Reply:
     """Why does the model not give prompt B's answer: the fewest nodes whose values from B turn the answer over.
 
-    Heads and MLPs at each token unless kinds or a token are named; `per component` patches a component at every
-    token at once.  Nodes are added one by one, always the one that then does most, and those that the set can do
-    without are taken out again; every number is measured.  `alone` is what a node does by itself, `in the set` what
-    the set would lose without it.  The answer is turned over when the metric has changed its sign: the distractor has
-    passed the target.  What is then said, the likeliest token, is printed beside it: with a B that swaps the two names
-    it is the distractor, with a B of other names it may be a third.  --apply makes the patches, as one edit.
+    Heads and MLPs at each token unless kinds or a token are named; where `latents` has swapped latents in, these and
+    what they leave over (`errors`) in their places.  `per component` patches a component at every token at once.
+    Nodes are added one by one, always the one that then does most, and those that the set can do without are taken out
+    again; every number is measured.  `alone` is what a node does by itself, `in the set` what the set would lose
+    without it.  The answer is turned over when the metric has changed its sign: the distractor has passed the target.
+    What is then said, the likeliest token, is printed beside it: with a B that swaps the two names it is the
+    distractor, with a B of other names it may be a third.  --apply makes the patches, as one edit.
     `why not` is the same.
     """
     snapshot = session.snapshot
@@ -81,7 +90,7 @@ def whynot(session: Session, call: Call) -> Reply:
     patches = tuple(candidates[at] for at in flip.members)
     found = result(snapshot, flip, patches, len(candidates))
     if not flip.flips:
-        message = no_flip(snapshot, wanted.kinds, flip, patches)
+        message = no_flip(snapshot, _kinds_of(candidates), flip, patches)
         if call.has("apply"):
             raise CommandError(f"{message}: nothing was made", code="no-flip")
         return Reply((message,), found)
@@ -111,7 +120,15 @@ def _wanted(snapshot: Snapshot, call: Call) -> Wanted:
             raise CommandError(f"unknown word {word.text!r}{right}", "bad-argument", col=word.col)
     if whole and pos is not None:
         raise CommandError("per component is at every token: leave the token out", code="bad-argument")
-    return Wanted(tuple(dict.fromkeys(kinds)) or USUAL, pos, whole)
+    if {"latents", "errors"} & set(kinds) and not snapshot.now.trace.dictionaries:
+        raise CommandError("no SAE is loaded: set sae PATH, or start with --sae PATH", code="no-sae")
+    return Wanted(tuple(dict.fromkeys(kinds)), pos, whole)
+
+
+def _kinds_of(candidates: Sequence[Patch]) -> list[str]:
+    """The words for what was looked at."""
+    found = {patch.component.kind for patch in candidates}
+    return [word for word, kind in KINDS.items() if kind in found]
 
 
 def _per(word: Word, words: list[Word]) -> None:
@@ -146,22 +163,50 @@ def _candidates(snapshot: Snapshot, wanted: Wanted) -> Iterator[Patch]:
     assert other is not None  # the question has been asked
     length, there = state.end + 1, place_of(snapshot.tokenizer, other.tokens, state.roles_b)
     partner = partners(own_place(snapshot), there)
+    if wanted.whole and length != len(other.tokens):
+        lengths = f"A has {length} tokens and B has {len(other.tokens)}"
+        raise CommandError(f"{lengths}: per component needs as many in both", code="bad-lengths")
+    places = [(at, int(partner[at])) for at in (range(length) if wanted.pos is None else [wanted.pos])]
+    places = [(here, there) for here, there in places if there >= 0]
+    nodes = dict.fromkeys(_nodes(snapshot, wanted.kinds, places))
     if wanted.whole:
-        if length != len(other.tokens):
-            lengths = f"A has {length} tokens and B has {len(other.tokens)}"
-            raise CommandError(f"{lengths}: per component needs as many in both", code="bad-lengths")
         whole = Span(0, state.end)
-        yield from (Patch(part, whole, whole) for part in _parts(snapshot, wanted.kinds))
+        yield from (Patch(part, whole, whole) for part in dict.fromkeys(part for part, _ in nodes))
         return
-    yield from _placed(_parts(snapshot, wanted.kinds), partner, wanted.pos)
+    partners_of = dict(places)
+    for part, at in nodes:
+        there = partners_of[at]
+        yield Patch(part, Span(at, at), Span(there, there))
 
 
-def _placed(parts: Iterator[Component], partner: Ints, pos: int | None) -> Iterator[Patch]:
-    places = [(at, int(partner[at])) for at in (range(len(partner)) if pos is None else [pos])]
-    for part in parts:
-        for at, there in places:
-            if there >= 0:
-                yield Patch(part, Span(at, at), Span(there, there))
+def _nodes(
+    snapshot: Snapshot, kinds: Sequence[str], places: Sequence[tuple[int, int]]
+) -> Iterator[tuple[Component, int]]:
+    """The parts and tokens that may be patched; of latents those that have another activation in B."""
+    now, swapped = snapshot.now, frozenset[str]() if kinds else snapshot.state.rank.latents
+    wanted = kinds or (*USUAL, *(OF_DICTIONARIES if swapped else ()))
+    dictionaries = (
+        places_in_use(now.asked(), snapshot.state.rank.latents) if {*OF_DICTIONARIES} & {*wanted} else ()
+    )
+    for part in _parts(snapshot, [kind for kind in wanted if kind not in OF_DICTIONARIES]):
+        if kinds or not any(_stands_for(at, part) for at in dictionaries):
+            yield from ((part, here) for here, _ in places)
+    other, here, there = now.asked().run.sources.other, [at for at, _ in places], [at for _, at in places]
+    assert other is not None  # there is a prompt B
+    for site, layer in dictionaries:
+        letter = LETTER_OF[site]
+        if "latents" in wanted:
+            found = moved_by_patch(now.trace, (site, layer), other, here, there)
+            for pos, index in zip(found.pos.tolist(), found.index.tolist(), strict=True):
+                yield Component(Kind.LATENT, layer, index, letter), pos
+        if "errors" in wanted:
+            yield from ((Component(Kind.ERROR, layer, None, letter), pos) for pos in here)
+
+
+def _stands_for(at: Where, part: Component) -> bool:
+    """Whether what a dictionary takes apart has this part in it."""
+    line = line_of_place(at)
+    return part.line is not None and (part.line <= line if at[0] in STREAM else part.line == line)
 
 
 def _parts(snapshot: Snapshot, kinds: Sequence[str]) -> Iterator[Component]:

@@ -111,7 +111,8 @@ def latents(session: Session, call: Call) -> Reply:
     """Latents in the places of MLPs and neurons, of heads, or of all before in the stream; again takes it back.
 
     Every ranking then has the latents of the loaded SAEs, what they leave over (Xm3) and their biases (BFm3) in place
-    of what they take apart; layers without an SAE keep their rows.  The books balance as before.
+    of what they take apart; layers without an SAE keep their rows.  The books balance as before.  `step` opens a line
+    into them likewise.
     """
     at_most(call, 1)
     word = call.args[0].text if call.args else "mlps"
@@ -124,8 +125,10 @@ def latents(session: Session, call: Call) -> Reply:
         raise CommandError(f"no SAE of {places} is loaded: set sae PATH", code="no-sae")
     on = word not in view.latents
     kinds = view.kinds if set(view.kinds) & SIDES[word][1] else ("head", "mlp", "embed")
-    swapped = view.latents ^ {word}
-    session.go(replace(session.state, rank=replace(view, latents=swapped, kinds=kinds)))
+    swapped, place = view.latents ^ {word}, session.state.place
+    if place.inside is not None:
+        place = replace(place, inside=0)  # an opened line has other rows now
+    session.go(replace(session.state, rank=replace(view, latents=swapped, kinds=kinds), place=place))
     said = f"{word}: {'latents' if on else 'the parts themselves'}"
     result = {"swapped": sorted(swapped), **rows_result(session.snapshot)}
     return Reply((said, *ranked_rows(session.snapshot, ROWS)), result, view="rank")

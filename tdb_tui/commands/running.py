@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from model.components import Kind
 from tdb_tui import lines, stepping
 from tdb_tui.commands.table import command
 from tdb_tui.errors import CommandError
@@ -17,12 +18,13 @@ from tdb_tui.language.arguments import at_most, integer, line_number, option_int
 from tdb_tui.language.parsing import Call
 from tdb_tui.language.registry import Repeat
 from tdb_tui.machine.devices import DeviceError
+from tdb_tui.opened import Inside
 from tdb_tui.replies import Reply
-from tdb_tui.scope import last_delta, lens_so_far, shown, value_of
+from tdb_tui.scope import last_delta, lens_so_far, opened, shown, value_of
 from tdb_tui.session import Session, Snapshot
 from tdb_tui.settings import with_setting
 from tdb_tui.state import Place
-from tdb_tui.stepping import Motion, finished, moved, rows_inside
+from tdb_tui.stepping import Motion, finished, moved
 from tdb_tui.stop_commands import carry_out, is_silent
 
 
@@ -39,7 +41,8 @@ def next_(session: Session, call: Call) -> Reply:
 def step(session: Session, call: Call) -> Reply:
     """Enter the line: an attention line opens into its heads, an MLP line into its strongest neurons.
 
-    On a line with no inside it is `next`.
+    Where `latents` has swapped latents in, into those that are active at the token cursor, the strongest first, with
+    the rest in one row, the SAE's bias and what it leaves over.  On a line with no inside it is `next`.
     """
     return _repeated(session, call, stepping.step)
 
@@ -224,11 +227,10 @@ def _executed(snapshot: Snapshot) -> str:
     """`A9  delta +2.94  ld +4.42  top-1 ' Mary' (.38)`, or what has just been opened."""
     place, n_layer, pos = snapshot.state.place, snapshot.n_layer, snapshot.state.pos
     if place.inside == 0:
-        parts = rows_inside(snapshot, place.line) - 1
-        return f"--Call-- {lines.name(place.line, n_layer)}, {parts} {_parts_word(snapshot)} and the bias"
-    delta, so_far = (read(snapshot.asked, place, pos) for read in (last_delta, lens_so_far))
+        return f"--Call-- {lines.name(place.line, n_layer)}, {_called(opened(snapshot, place.line))}"
+    delta, so_far = (read(snapshot, place) for read in (last_delta, lens_so_far))
     if place.inside:
-        name = _row_names(snapshot, place.line)[place.inside - 1]
+        name = opened(snapshot, place.line).names[place.inside - 1]
         return f"{name}  Δ {signed(delta)}  lens {signed(so_far)}"
     read = snapshot.now.lens(pos)
     line = place.line - 1
@@ -245,7 +247,8 @@ def _here(snapshot: Snapshot) -> str:
         return "> the end of the pass"
     at = "END" if snapshot.state.pos == snapshot.state.end else str(snapshot.state.pos)
     if place.inside is not None:
-        return f"> {_row_names(snapshot, place.line)[place.inside]} in {lines.name(place.line, snapshot.n_layer)} @{at}"
+        row = opened(snapshot, place.line).names[place.inside]
+        return f"> {row} in {lines.name(place.line, snapshot.n_layer)} @{at}"
     return f"> {lines.name(place.line, snapshot.n_layer)} {lines.word(place.line, snapshot.n_layer)} @{at}"
 
 
@@ -258,13 +261,16 @@ def _finished(snapshot: Snapshot) -> str:
     return f"The pass finished: {quoted(snapshot.tokenizer, best)} p {p}  metric {value}.  c starts again, N steps back"
 
 
-def _parts_word(snapshot: Snapshot) -> str:
-    return "heads" if snapshot.state.place.line % 2 else "neuron rows"
-
-
-def _row_names(snapshot: Snapshot, line: int) -> list[str]:
-    part = lines.component(line, snapshot.n_layer)
-    return snapshot.asked.inside(line, snapshot.state.pos).names(f"B{part}")
+def _called(inside: Inside) -> str:
+    """`8 heads and the bias`, `17 latents of Fm3, its bias BFm3 and what it leaves over, Xm3`."""
+    if len(inside.after) == 1:
+        rows = len(inside.rows) - 1
+        return f"{rows} {'heads' if inside.after[0].kind is Kind.ATTN_BIAS else 'neuron rows'} and the bias"
+    of_the_line = "".join(f", and the bias {part}" for part in inside.after[2:])
+    return (
+        f"{len(inside.parts) + inside.rest} {inside.word}, its bias {inside.after[0]} "
+        f"and what it leaves over, {inside.after[1]}{of_the_line}"
+    )
 
 
 def _displays(session: Session) -> list[str]:
@@ -293,7 +299,7 @@ def _result(snapshot: Snapshot, stopped_by: str | None) -> dict[str, object]:
         "line": None if finished(snapshot, place) else lines.name(place.line, n_layer),
         "number": place.line,
         "inside": place.inside,
-        "delta": last_delta(snapshot.asked, place, snapshot.state.pos),
-        "ld": lens_so_far(snapshot.asked, place, snapshot.state.pos),
+        "delta": last_delta(snapshot, place),
+        "ld": lens_so_far(snapshot, place),
         "stopped_by": stopped_by,
     }

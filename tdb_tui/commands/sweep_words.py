@@ -21,8 +21,15 @@ from tdb_tui.sweeps.spots import refuse_place
 from tdb_tui.sweeps.sweeps import roles_over
 
 EDITED = ("patch", "ablate", "steer")
-WHAT = (*BY_LAYER, *BY_HEAD, "pairs")
-OTHER_NAMES = {"edges": "pairs", "z": "heads", "head": "heads", "attn": "attn_out", "mlp": "mlp_out"}
+WHAT = (*BY_LAYER, *BY_HEAD, "pairs", "latents")
+OTHER_NAMES = {
+    "edges": "pairs",
+    "z": "heads",
+    "head": "heads",
+    "attn": "attn_out",
+    "mlp": "mlp_out",
+    "latent": "latents",
+}
 WORDS = (*WHAT, "by", "position", "in", "from", "into", "B", "over", "prompts")
 "What may follow, for completion."
 _RANGE = re.compile(r"(?P<first>[^:\s]+):(?P<last>[^:\s]+?)(?::(?P<count>[0-9]{1,4}))?")
@@ -67,7 +74,10 @@ def _grid(session: Session, found: Sweep, edit: str, words: list[Word]) -> Sweep
     if name not in WHAT:
         right = did_you_mean(what.text, WHAT) or f": {', '.join(WHAT)}"
         raise CommandError(f"no grid {what.text!r}{right}", "bad-argument", col=what.col)
-    found = replace(found, what=name)
+    found = replace(found, what=name, by_token=name == "latents")
+    if name == "latents" and not snapshot.now.trace.dictionaries:
+        message = "no SAE is loaded: set sae PATH, or start with --sae PATH"
+        raise CommandError(message, "no-sae", col=what.col)
     if name == "pairs":
         found = replace(found, parts=(_head(snapshot, words, what),))
     source: list[Word] = []
@@ -83,7 +93,7 @@ def _grid(session: Session, found: Sweep, edit: str, words: list[Word]) -> Sweep
                 found = _placed(session, found, words.pop(0))
             case _:
                 break
-    if found.by_token and found.at is not None:
+    if found.by_token and found.at is not None and name != "latents":
         raise CommandError("by position takes every token: leave out @POS", "bad-argument", col=what.col)
     change = _patch(found, words or source) if edit == "patch" else _ablation(snapshot, found, what, words)
     return replace(found, changes=(change,))
@@ -111,8 +121,10 @@ def _by_position(found: Sweep, words: list[Word], what: Word) -> Sweep:
 
 
 def _within(snapshot: Snapshot, found: Sweep, words: list[Word]) -> tuple[Component, ...]:
-    """The heads, or the layers, that `in L9,L10H0` names."""
+    """The heads, the layers or the latents that `in L9,L10H0` and `in M3,Fa2.17` name."""
     before = words.pop(0)
+    if words and found.what == "latents":
+        return _latents_within(snapshot, words.pop(0))
     if not words or found.what == "pairs":
         raise CommandError("in which layers or heads: in L9, in L9H9,L10H0", "bad-argument", col=before.col)
     word, config = words.pop(0), snapshot.info.config
@@ -128,6 +140,15 @@ def _within(snapshot: Snapshot, found: Sweep, words: list[Word]) -> tuple[Compon
     if not heads:
         raise CommandError(f"{word.text!r} has no heads: name layers or heads", "bad-node", col=word.col)
     return tuple(dict.fromkeys(heads))
+
+
+def _latents_within(snapshot: Snapshot, word: Word) -> tuple[Component, ...]:
+    parts = node_word(snapshot, word).components
+    other = next((part for part in parts if part.kind not in (Kind.LATENT, Kind.ATTN, Kind.MLP)), None)
+    if other is not None:
+        message = f"{other} is no latent: name latents or lines with an SAE, in Fm3.17,A2"
+        raise CommandError(message, "bad-node", col=word.col)
+    return parts
 
 
 def _placed(session: Session, found: Sweep, word: Word) -> Sweep:
@@ -160,7 +181,8 @@ def _patch(found: Sweep, words: list[Word]) -> Movable:
 
 def _ablation(snapshot: Snapshot, found: Sweep, what: Word, words: list[Word]) -> Movable:
     """What `ablate` makes of the words that are left."""
-    part = Component(found.kind, 0, 0 if found.what in (*BY_HEAD, "pairs") else None)
+    kind = Kind.NEURON if found.what == "latents" else found.kind  # which takes what a latent takes
+    part = Component(kind, 0, 0 if found.what in (*BY_HEAD, "pairs", "latents") else None)
     place = f"{part}@0<0" if found.what == "pairs" else str(part)
     args = (Word(place, what.col), *words)
     call = Call(Word("ablate", what.col), args, (), " ".join(word.text for word in args), what.col)

@@ -20,6 +20,7 @@ from tdb_tui.session import Session
 from tdb_tui.settings import seed_of
 from tdb_tui.sweeps.heat import ends_text, heat_table, scale_text, top_cells
 from tdb_tui.sweeps.keeping import Written
+from tdb_tui.sweeps.latents import strongest
 from tdb_tui.sweeps.pictures import picture
 from tdb_tui.sweeps.plans import Plan, Sweep, planned
 from tdb_tui.sweeps.sweeps import fill, key_of, roles_over, start_of, values_of
@@ -34,7 +35,7 @@ MOST = 200_000
 @command(
     "sweep",
     "sw",
-    usage="patch|ablate SITES|heads|q|k|v|pattern|pairs HEAD [@POS] [by position] [in NODES] [MODE|from B]"
+    usage="patch|ablate SITES|heads|q|k|v|pattern|latents|pairs HEAD [@POS] [by position] [in NODES] [MODE|from B]"
     " [into B] [over prompts] | steer NODE += -4:4 * DIRECTION | show [raw|normalised]",
     group="changing",
     repeat=Repeat.NOTHING,
@@ -49,6 +50,8 @@ def sweep(session: Session, call: Call) -> Reply:
     sweep patch heads             layer x head, every token together; also q, k, v, pattern; @END that token alone
     sweep patch heads by position the strongest heads (--top 12) or those `in L9,L10H0`, token by token
     sweep patch pairs L9H9        query x key of a head's attention
+    sweep patch latents           latent x position: the strongest (--top 12) of the SAEs that are swapped in, of all
+                                  where none is; or those `in Fm3.{4,17},A2`
     sweep ablate heads mean       the same grids, ablated: zero, mean, ... as `ablate` takes them
     sweep steer resid_pre.6@END += -4:4 * dir(" Mary" - " John")
                                   a coefficient; -4:4:9 says in how many steps
@@ -66,12 +69,24 @@ def sweep(session: Session, call: Call) -> Reply:
         at_most(call, 2)
         return _shown(session, call, call.args[1].text if len(call.args) > 1 else "")
     wanted = read_sweep(session, call)
-    if wanted.by_token and not wanted.parts:
-        wanted = _with_top_heads(session, wanted, option_integer(call, "top", HEADS, "a number of heads", 1))
+    wanted = _with_parts(session, wanted, call)
     start = start_of(session, wanted)
     plan = planned(start, wanted, roles_over(session, wanted))
     found = _measured(session, wanted, plan)
     return _answer(session, call, replace(found, normalised=not call.has("raw")))
+
+
+def _with_parts(session: Session, wanted: Sweep, call: Call) -> Sweep:
+    """The sweep with its rows found where they are not all of the model's."""
+    if wanted.what == "latents":
+        count = option_integer(call, "top", HEADS, "a number of latents", 1)
+        found = strongest(start_of(session, wanted), wanted, count)
+        if not found:
+            raise CommandError("no latent there is active, in this run or in B", code="no-latents")
+        return replace(wanted, parts=found)
+    if wanted.by_token and not wanted.parts:
+        return _with_top_heads(session, wanted, option_integer(call, "top", HEADS, "a number of heads", 1))
+    return wanted
 
 
 def _with_top_heads(session: Session, wanted: Sweep, count: int) -> Sweep:

@@ -55,9 +55,10 @@ def verify(session: Session, call: Call) -> Reply:
 
     The checkpoint is read again and run by a second implementation, with the edits in force.  Compared are the
     metric, the likeliest tokens, the lens at the token cursor, the first N ranked rows (8; 0 is all), the shown
-    head's attention and the books.  A number is marked where it is off by more than half of its last digit:
-    `rounding` where the noise floor explains that, `wrong` where nothing does.  The noise floor is what the run's
-    dtype alone does to the logits.  Where `transformers` is installed, its logits are compared as well.
+    head's attention and the books.  Of latents the SAE's file is read again, and its equations are computed a second
+    time.  A number is marked where it is off by more than half of its last digit: `rounding` where the noise floor
+    explains that, `wrong` where nothing does.  The noise floor is what the run's dtype alone does to the logits.
+    Where `transformers` is installed, its logits are compared as well.
     """
     at_most(call, 0)
     count = option_integer(call, "n", ROWS, "a number of rows")

@@ -44,7 +44,6 @@ from tdb_tui.state import (
     Stop,
     Weighed,
 )
-from tdb_tui.stepping import rows_inside
 from tdb_tui.stop_commands import checked
 from tdb_tui.sweeps.values import Picture
 
@@ -94,7 +93,8 @@ def read_state(session: Session, data: Mapping[str, Any], lenient: bool = False)
     if not lenient:
         state = _with_frames(session, state, data["frames"], data["frame"])
     state = _with_circuits(session, state, data, lenient)
-    return replace(state, checkpoints=tuple(reader.checkpoints(data.get("checkpoints", []))))
+    checkpoints = tuple(reader.checkpoints(data.get("checkpoints", [])))
+    return replace(state, place=reader.place(**data["place"]), checkpoints=checkpoints)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Reader:
     "Whether the file is for another model: what does not fit this one is then left out."
 
     def state(self, data: Mapping[str, Any]) -> State:
-        """Everything but the edits."""
+        """Everything but the edits, and where the pass stands."""
         inputs = self.inputs(data)
         end, following = len(inputs.prompt.tokens) - 1, data["next"]
         aliases = read_aliases(data)
@@ -133,7 +133,7 @@ class Reader:
         )
         for name, value in data["settings"].items():
             state = with_setting(state, name, value)
-        return state.at(self.place(**data["place"]))
+        return state
 
     def inputs(self, data: Mapping[str, Any]) -> Inputs:
         prompt, means = self.prompt(**data["prompt"]), data["means"]
@@ -249,13 +249,13 @@ class Reader:
         )
 
     def place(self, line: int, inside: int | None) -> Place:
-        snapshot = self.session.snapshot
-        last = lines.count(snapshot.n_layer)
+        """Which rows an opened line has is for the run to say, once it is there."""
+        last = lines.count(self.session.snapshot.n_layer)
         if self.lenient:
             return Place(min(as_whole(line), last))
         if inside is None:
             return Place(as_whole(line, last))
-        return Place(line, as_whole(inside, rows_inside(snapshot, as_whole(line, last - 1)) - 1))
+        return Place(as_whole(line, last - 1), as_whole(inside))
 
 
 def _roles(saved: Mapping[str, Any]) -> Mapping[str, int]:

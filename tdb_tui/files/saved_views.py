@@ -12,7 +12,7 @@ from tdb_tui.language.filters import parse_filter
 from tdb_tui.session import Session
 from tdb_tui.state import LONGEST_NAME, Frame, RankView, Tree
 from tdb_tui.tables.chosen import MEASURES
-from tdb_tui.tables.ranking import KINDS, PER
+from tdb_tui.tables.ranking import KINDS, PER, SIDES
 
 
 def read_marks(saved: Sequence[object]) -> tuple[str, ...]:
@@ -52,6 +52,7 @@ def read_rank(session: Session, saved: Mapping[str, Any] | None, end: int, lenie
         _one_of(saved["per"], ("", *PER)),
         None if where is None else parse_filter(as_text(where)),
         None if each is None else as_whole(each),
+        frozenset(_one_of(side, SIDES) for side in saved.get("latents", [])),
     )
 
 

@@ -137,6 +137,7 @@ def _rank(view: RankView) -> dict[str, Any]:
         "per": view.per,
         "where": None if view.where is None else str(view.where),
         "each": view.each,
+        "latents": sorted(view.latents),
     }
 
 

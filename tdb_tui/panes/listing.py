@@ -43,7 +43,7 @@ class Listing(Pane):
         return self.view, self.size.width
 
     def title(self) -> str:
-        return "code"
+        return f"code · {self.view.inside}" if self.view.inside else "code"
 
     def heads(self) -> tuple[tuple[str, int], ...]:
         if not self.view.rows:

@@ -30,15 +30,15 @@ class Sweep:
 
     words: str
     what: str
-    "One of BY_LAYER or BY_HEAD, `pairs` or `steer`."
+    "One of BY_LAYER or BY_HEAD, `pairs`, `latents` or `steer`."
     changes: tuple[Movable, ...]
     "One, to be made at every cell; of steering, one a row."
     at: str | None = None
     "The tokens at which alone it is made, as typed."
     parts: tuple[Component, ...] = ()
-    "Heads or layers' parts wanted; none and it is all of them."
+    "Heads or layers' parts wanted, latents or their dictionaries; none and it is all of them."
     by_token: bool = False
-    "Of heads: every token by itself."
+    "Of heads and latents: every token by itself."
     amounts: tuple[float, ...] = ()
     "Of steering."
     over: bool = False
@@ -61,7 +61,7 @@ class Sweep:
 
     @property
     def kind(self) -> Kind:
-        return {**BY_LAYER, **BY_HEAD, "pairs": Kind.HEAD}[self.what]
+        return {**BY_LAYER, **BY_HEAD, "pairs": Kind.HEAD, "latents": Kind.LATENT}[self.what]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,8 @@ def planned(snapshot: Snapshot, sweep: Sweep, roles: tuple[str, ...] = ()) -> Pl
         if sweep.what in BY_LAYER or sweep.by_token:
             rows = Axis("layer", tuple(str(row[0].layer) for row in parts))
             if sweep.by_token:
-                rows = Axis("head", tuple(str(row[0]) for row in parts))
+                name = "latent" if sweep.what == "latents" else "head"
+                rows = Axis(name, tuple(str(row[0]) for row in parts))
             return Plan(by_token(rows, [row[0] for row in parts], spots, change), parts, spots)
         return Plan(by_head(parts, sweep.parts, one, change), parts, NOWHERE, at or "")
     except ValueError as error:
@@ -134,6 +135,8 @@ def parts_of(sweep: Sweep, config: Config, length: int) -> tuple[tuple[Component
         return tuple((Component(sweep.kind, layer),) * length for layer in layers)
     if sweep.what == "pairs":
         return ((sweep.parts[0],) * length,) * length
+    if sweep.what == "latents":
+        return tuple((part,) * length for part in sweep.parts)
     if sweep.by_token:
         return tuple((Component(sweep.kind, head.layer, head.index),) * length for head in sweep.parts)
     return tuple(

@@ -6,6 +6,7 @@ import numpy as np
 
 from model.components import Component
 from tdb_tui import lines
+from tdb_tui.scope import opened
 from tdb_tui.session import Snapshot
 
 
@@ -61,13 +62,12 @@ def listing(snapshot: Snapshot) -> list[Row]:
 
 
 def _opened(snapshot: Snapshot, line: int, at: int) -> list[Row]:
-    part = lines.component(line, snapshot.n_layer)
-    inside = snapshot.asked.inside(line, snapshot.state.pos)
+    inside = opened(snapshot, line)
     return [
         Row(
             line,
             "." + ("+" if row == len(inside.delta) - 1 else str(row)),
-            _marks_inside(snapshot, inside.parts[row]) if row < len(inside.parts) else "",
+            "" if part is None else _marks_inside(snapshot, part),
             name,
             float(inside.delta[row]),
             float(inside.value[row]),
@@ -76,7 +76,7 @@ def _opened(snapshot: Snapshot, line: int, at: int) -> list[Row]:
             opened=True,
             top=None,
         )
-        for row, name in enumerate(inside.names(f"B{part}"))
+        for row, (part, name) in enumerate(zip(inside.rows, inside.names, strict=True))
     ]
 
 

@@ -1,6 +1,6 @@
 """The numbers on screen, each beside what the independent float64 pass says it is."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
@@ -17,6 +17,7 @@ from model.reference import effects, questions, slopes
 from model.reference.edits import NOTHING, Given
 from model.reference.questions import Question
 from model.reference.run import PlainGPT2, Tick
+from model.sites import Where
 from tdb_tui import lines
 from tdb_tui.effects import Effect
 from tdb_tui.formats import metric_text, node_label, plain, probability, quoted, signed
@@ -24,6 +25,7 @@ from tdb_tui.machine.devices import pick_dtype
 from tdb_tui.session import Snapshot
 from tdb_tui.sets.references import places_in, prompts_for
 from tdb_tui.state import Inputs
+from tdb_tui.tables.plain_saes import PlainSaes, plain_place
 from tdb_tui.tables.ranking import Ranked
 
 ROUNDING = 10.0
@@ -109,10 +111,15 @@ class Second:
         held = self.inputs.treatment.value
         return slopes.effects_of(self.plain, self.run, self.question, node, self.given, held, self.tick)
 
-    def books(self) -> tuple[float, float]:
-        """Of all that is no bias, and of biases and constants."""
+    def books(self, places: Sequence[Where] = ()) -> tuple[float, float]:
+        """Of all that is no bias, and of biases and constants, with the dictionaries of some places on the books.
+
+        Raises ValueError where edges and paths make these unknown.
+        """
         if not slopes.is_wired(self.run):
-            return effects.books(self.plain, self.run, self.question)
+            return effects.books(self.plain, self.run, self.question, [plain_place(at) for at in places])
+        if places:
+            raise ValueError("what a dictionary's parts do where edges are edited is unknown to it")
         return slopes.books(self.plain, self.run, self.question, self.given)
 
     def noise_floor(self) -> float:
@@ -131,7 +138,7 @@ class Second:
 
 def given(inputs: Inputs, plain: PlainGPT2, eos: int | None, tick: Tick) -> Given:
     """What the edits take from other runs: prompt B's, the unedited one, and those that means are taken over."""
-    changes, found = flat(inputs.changes), NOTHING
+    changes, found = flat(inputs.changes), replace(NOTHING, dictionaries=PlainSaes(inputs.saes))
     if inputs.prompt_b is not None:
         found = replace(found, other=plain.run(inputs.prompt_b.tokens, tick=tick))
     if any(isinstance(change, Freeze) for change in changes):
@@ -257,7 +264,7 @@ def book_checks(second: Second, shown: Ranked, count: int) -> Iterator[Check]:
     nodes = [parts_shown.node(row) for row in range(len(parts_shown))]
     found = (second.effects_of(node) for node in nodes)
     rows = sum(each.direct for each in found)
-    parts, biases = second.books()
+    parts, biases = second.books(shown.places)
     exact = questions.value_of(second.plain, second.run, second.question)
     yield _signed("books", "books: rows", books.rows, rows)
     yield _signed("books", "books: biases", books.biases, biases)

@@ -90,6 +90,8 @@ class ListingView:
     unit: str = "ld"
     root: bool = False
     "Whether bars are as long as the square root of what they stand for."
+    inside: str = ""
+    "What an opened line is opened into: `heads of A3`, `latents of Fm3`."
 
 
 @dataclass(frozen=True, slots=True, eq=False)

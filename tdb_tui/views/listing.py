@@ -2,6 +2,7 @@
 
 from model.components import Kind
 from tdb_tui import lines
+from tdb_tui.scope import opened
 from tdb_tui.session import Snapshot
 from tdb_tui.tables.listing import Row
 from tdb_tui.tables.listing import listing as listed
@@ -14,7 +15,9 @@ def listing(snapshot: Snapshot) -> ListingView:
     rows = tuple(_row(snapshot, row) for row in listed(snapshot))
     arrow = next((at for at, row in enumerate(rows) if row.arrow), len(rows))
     scale, root = scale_of(snapshot, max((abs(row.delta) for row in rows), default=0.0))
-    return ListingView(rows, arrow, scale, unit(snapshot), root)
+    place = snapshot.state.place
+    inside = "" if place.inside is None else opened(snapshot, place.line).word
+    return ListingView(rows, arrow, scale, unit(snapshot), root, inside)
 
 
 def _row(snapshot: Snapshot, row: Row) -> ListingRow:

@@ -7,9 +7,14 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
+from model.sites import Site
+from sae.files import save_autoencoder
 from tdb_tui.app import TdbApp
 from tdb_tui.panes.arrangement import VIEWS
-from tests.ui.screens import make_app, play, press, rows, screen, type_line
+from tdb_tui.session import Session
+from tests.dictionaries import random_dictionary
+from tests.sessions import do
+from tests.ui.screens import SHAPE, make_app, play, press, rows, screen, session, type_line
 from tests.ui.test_budgets import CountingDriver, count
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "ui"
@@ -62,6 +67,25 @@ def test_an_opened_line_is_as_recorded() -> None:
         compare("inside-mlp-80x24", app)
 
     play(body)
+
+
+def test_a_line_opened_into_latents_is_as_recorded(tmp_path: Path) -> None:
+    place = Site.MLP_OUT, 0
+    save_autoencoder(random_dictionary(place, SHAPE), tmp_path / "it.safetensors")
+
+    def with_latents() -> Session:
+        found = session()
+        do(found, f"set sae {tmp_path / 'it.safetensors'}", "rank components @END")
+        return found
+
+    async def body(app: TdbApp, pilot: Pilot[int]) -> None:
+        await press(app, pilot, "m", "n", "n", "s", "n", "n")
+        for size in ((80, 24), (120, 40)):
+            await pilot.resize_terminal(*size)
+            await press(app, pilot)
+            compare(f"inside-latents-{size[0]}x{size[1]}", app)
+
+    play(body, make_app(with_latents))
 
 
 def test_ascii_draws_the_same_screen_without_any_other_sign() -> None:
