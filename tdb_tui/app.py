@@ -61,6 +61,11 @@ def chosen_theme(name: str | None, behind: Mapping[str, str]) -> Theme:
     return replace(base, name=OWN_THEME, **dict(behind))  # pyright: ignore[reportArgumentType]
 
 
+def _taken(ms: float) -> str:
+    """`41 ms`, `12.3 s`."""
+    return f"{ms:.0f} ms" if ms < 9999.5 else f"{ms / 1000:.1f} s"
+
+
 def unknown_theme(name: str | None) -> str:
     """What is wrong with a theme's name, one sentence; empty for one that there is."""
     if name is None or name in BUILTIN_THEMES:
@@ -222,6 +227,7 @@ class TdbApp(App[int], inherit_bindings=False):
             if self.diary.take_up():
                 self.looked(self.main.ranked.head())
         if turn.done:
+            self.main.status.took = _taken(sum(done.ms for done in turn.done))
             self._last, self._last_line = turn.done[-1], job.line or ""
             self._after(job, turn.done[-1], first)
         if self.worker.jobs.empty():

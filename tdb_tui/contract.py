@@ -6,7 +6,7 @@ ENTRY = {
     "cmd": "the command as typed",
     "ok": "whether it succeeded",
     "ms": "how long it took, in milliseconds",
-    "result": "what it answers (only where ok)",
+    "result": "what it answers (only where ok); `stale` is true in it where it is of the run before edits that wait",
     "warnings": "list of sentences (only where ok)",
     "error": "`code`, `message`, `hint`, `col` (only where not ok)",
 }
@@ -29,7 +29,8 @@ RESULTS: dict[str, dict[str, str]] = {
     "rank": {
         "target": "`metric`, `text`, `frame`, `pos`, `value`",
         "rows": "list of `{node, kind, layer, index, pos, key, act, write_norm, direct, total, measured, patched, "
-        "disagrees, count, explanation, score}`; kind is one of embed wte wpe head pair attn mlp neuron latent error "
+        "attn, disagrees, count, explanation, score}`; attn is a pair's weight, or the largest of a head's row; "
+        "kind is one of embed wte wpe head pair attn mlp neuron latent error "
         "bias layer token; disagrees is whether measured says other than total; count is how many rows a group adds "
         "up, 1 for a node; explanation is the best that the stores have of the component, score its own; null where "
         "there is none or not computed",
@@ -71,13 +72,13 @@ RESULTS: dict[str, dict[str, str]] = {
     "ablate": {
         "intervention": "`id`, `command`",
         "before": "metric before",
-        "after": "metric after",
+        "after": "metric after; null where it waits to be run",
         "delta": "after minus before",
     },
     "patch": {
         "intervention": "`id`, `command`",
         "before": "metric before",
-        "after": "metric after",
+        "after": "metric after; null where it waits to be run",
         "delta": "after minus before",
     },
     "sweep": {
@@ -95,7 +96,7 @@ RESULTS: dict[str, dict[str, str]] = {
     "edge": {
         "intervention": "`id`, `command`",
         "before": "metric before",
-        "after": "metric after",
+        "after": "metric after; null where it waits to be run",
         "delta": "after minus before; of `edge keep` also `circuit`: `edges`, and the metric with those `kept`, the "
         "`whole` and `none` of them, and `faithfulness`, (kept - none) / (whole - none)",
     },
@@ -107,13 +108,13 @@ RESULTS: dict[str, dict[str, str]] = {
     "freeze": {
         "intervention": "`id`, `command`",
         "before": "metric before",
-        "after": "metric after",
+        "after": "metric after; null where it waits to be run",
         "delta": "after minus before",
     },
     "steer": {
         "intervention": "`id`, `command`",
         "before": "metric before",
-        "after": "metric after",
+        "after": "metric after; null where it waits to be run",
         "delta": "after minus before",
     },
     "swap": {"value": "the metric now", "other": "the metric of B"},

@@ -339,9 +339,7 @@ class Engine:
         seen = (trace[at] for at in trace.acts if at[0] in NORMS)
         if not all(bool(torch.isfinite(x).all()) for x in seen):
             last = next((edit for edit in reversed(inputs.edits) if edit.enabled), None)
-            after = (
-                f" after {last.text}: it was not made" if last else f": {self.info.dtype} may be too narrow"
-            )
+            after = f" after {last.text}" if last else f": {self.info.dtype} may be too narrow"
             raise ComputeFailed(f"logits are not finite{after}", code="not-finite")
 
 

@@ -22,7 +22,7 @@ ERROR = Style(bold=True, color="color(203)")
 WARNING = Style(color="color(214)")
 ECHO = Style(bold=True)
 
-BLUE = tuple(Style(color=f"color({n})") for n in (24, 32, 39, 117))
+BLUE = tuple(Style(color=f"color({n})") for n in (25, 32, 39, 81))
 ORANGE = tuple(Style(color=f"color({n})") for n in (94, 166, 208, 215))
 "Four strengths of each sign, equal in lightness, apart for every kind of colour blindness."
 
@@ -30,8 +30,8 @@ LEVELS = 16
 "Steps of a weight."
 
 _SIXTEEN = {
-    **dict.fromkeys(("color(24)", "color(32)"), "blue"),
-    **dict.fromkeys(("color(39)", "color(117)"), "bright_blue"),
+    **dict.fromkeys(("color(25)", "color(32)"), "blue"),
+    **dict.fromkeys(("color(39)", "color(81)"), "bright_blue"),
     **dict.fromkeys(("color(94)", "color(166)"), "yellow"),
     **dict.fromkeys(("color(208)", "color(214)", "color(215)", "color(220)"), "bright_yellow"),
     **{"color(203)": "bright_red", "color(177)": "bright_magenta"},

@@ -26,6 +26,11 @@ class Reply:
     script: str | None = None
     "The command that does the same in a script, where that is not the one typed; empty where a script needs none."
 
+    @property
+    def said(self) -> tuple[str, ...]:
+        """All that a person is told, notes first."""
+        return (*(f"note: {warning}" for warning in self.warnings), *self.lines)
+
 
 def note(text: str, **result: Any) -> Reply:
     """A reply of one or more lines of text."""

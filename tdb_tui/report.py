@@ -14,6 +14,7 @@ MEASURES = {
     "patched": "measured effect of prompt B's values",
     "norm": "length of the write",
     "act": "activation",
+    "attn": "attention",
 }
 
 

@@ -20,6 +20,7 @@ from tdb_tui.likeliest import likeliest
 from tdb_tui.metrics import in_other_prompt, is_usual, make_metric, metric_words, place_of, refuse_metric
 from tdb_tui.readings import Reading
 from tdb_tui.saes import words_of
+from tdb_tui.settings import setting
 from tdb_tui.state import Inputs, Place, Prompt, State
 from tdb_tui.sweeps.values import Picture
 from tdb_tui.tables.known import Found, Known
@@ -60,6 +61,8 @@ class Snapshot:
     "The best explanation of each component that the stores have one of."
     kept: int = 0
     "How many explanations and notes have been kept: what is shown of them is old when it has grown."
+    waiting: Inputs | None = None
+    "What has been decided and waits to be run, as `set autorun off` has it; None where all of it has been."
 
     @property
     def asked(self) -> Asked:
@@ -69,6 +72,21 @@ class Snapshot:
     @property
     def n_layer(self) -> int:
         return self.info.config.n_layer
+
+    @property
+    def decided(self) -> State:
+        """The state with what waits to be run among its inputs: what further edits go on from."""
+        return self.state if self.waiting is None else replace(self.state, inputs=self.waiting)
+
+    @property
+    def planned(self) -> "Snapshot":
+        """The same snapshot around `decided`: for who reads words by it, and no number."""
+        return replace(self, state=self.decided)
+
+    @property
+    def value(self) -> float | None:
+        """The metric with all that has been decided, None where some of it waits to be run."""
+        return self.now.value if self.waiting is None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +149,7 @@ class Session:
         "What was searched for last."
         self.sweep: Picture | None = None
         "The last one, which snapshots show until there is another."
-        self.snapshot = self._arrive(state)
+        self.snapshot: Snapshot = self._arrive(state)
         self.opening = opening(state.inputs, engine.tokenizer)
         "The commands that a script of the session starts with."
         self.streamed: Callable[[Snapshot], None] | None = None
@@ -141,7 +159,13 @@ class Session:
 
     @property
     def state(self) -> State:
+        """What the panes show, its inputs those of the last run."""
         return self.snapshot.state
+
+    @property
+    def decided(self) -> State:
+        """The same with the edits that wait to be run."""
+        return self.snapshot.decided
 
     @property
     def saved(self) -> bool:
@@ -160,17 +184,38 @@ class Session:
         self._saved = True
 
     def go(self, to: State) -> Snapshot:
-        """Make `to` the present.  Raises before anything has changed where its run fails or is interrupted."""
-        other = to.inputs.prompt.tokens != self.state.inputs.prompt.tokens
-        if other and to.marks == self.state.marks:
+        """Make `to` the present.  Raises before anything has changed where its run fails or is interrupted.
+
+        What waits to be run waits on where the inputs of `to` are those that have been run; with others nothing waits.
+        """
+        ran = self.state.inputs
+        if to.inputs.prompt.tokens != ran.prompt.tokens and to.marks == self.state.marks:
             to = replace(to, marks=())  # they name tokens of the other prompt
-        self.snapshot = self._arrive(to)
+        waiting = self.snapshot.waiting if to.inputs == ran else None
+        self.snapshot = replace(self._arrive(to), waiting=waiting)
         return self.snapshot
 
-    def change(self, inputs: Inputs, text: str, state: State | None = None) -> Snapshot:
-        """Go to new inputs in one undoable step, which `text` names."""
-        before = self.state
-        arrived = self.go(replace(state or self.state, inputs=inputs))
+    def decide(self, to: State, at_once: bool = False) -> Snapshot:
+        """Go there; with `set autorun off`, what differs by edits alone waits to be run, unless `at_once`."""
+        if at_once or not self._waits(to):
+            self.snapshot = replace(self.go(to), waiting=None)
+            return self.snapshot
+        refuse_unfit(to.inputs, self.engine.info)
+        self.go(replace(to, inputs=self.state.inputs))
+        self.snapshot = replace(self.snapshot, waiting=to.inputs)
+        return self.snapshot
+
+    def _waits(self, to: State) -> bool:
+        ran, wanted = self.state.inputs, to.inputs
+        alike = replace(wanted, edits=ran.edits, means=ran.means, examples=ran.examples) == ran
+        return setting(to, "autorun") == "off" and alike and wanted.changes != ran.changes
+
+    def change(
+        self, inputs: Inputs, text: str, state: State | None = None, at_once: bool = False
+    ) -> Snapshot:
+        """Go to new inputs in one undoable step, which `text` names; `at_once` as `decide` has it."""
+        before = self.decided
+        arrived = self.decide(replace(state or self.state, inputs=inputs), at_once)
         named = None if arrived.state.roles == before.roles else before.roles
         self.past.append(Step(text, before.inputs, named))
         self.future.clear()
@@ -194,7 +239,7 @@ class Session:
             raise CommandError("nothing to undo", code="nothing-to-undo")
         step = self.past[-1]
         after = self._opposite(step)
-        self.go(self._fitting(step))
+        self.decide(self._fitting(step))
         self.past.pop()
         self.future.append(after)
         self._saved = False
@@ -206,7 +251,7 @@ class Session:
             raise CommandError("nothing to redo", code="nothing-to-redo")
         step = self.future[-1]
         before = self._opposite(step)
-        self.go(self._fitting(step))
+        self.decide(self._fitting(step))
         self.future.pop()
         self.past.append(before)
         self._saved = False
@@ -214,7 +259,7 @@ class Session:
 
     def _opposite(self, step: Step) -> Step:
         """What takes back the taking back of a step."""
-        return Step(step.text, self.state.inputs, None if step.roles is None else self.state.roles)
+        return Step(step.text, self.decided.inputs, None if step.roles is None else self.state.roles)
 
     def _fitting(self, step: Step) -> State:
         """The state with a step's inputs."""

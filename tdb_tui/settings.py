@@ -29,6 +29,12 @@ SETTINGS: tuple[Setting, ...] = (
         tuple(each.value for each in Treatment),
         "which layer norms the total effect holds fixed",
     ),
+    Setting(
+        "autorun",
+        "on",
+        ("on", "off"),
+        "whether an edit is run at once; off: edits wait, as the title says, for `run`",
+    ),
     Setting("measure", "auto", ("auto", "off"), "whether the first rows of a ranking are measured at once"),
     Setting(
         "means",

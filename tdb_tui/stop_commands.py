@@ -103,7 +103,7 @@ def _carried_out(session: Session, stop: Stop, ran: Ran) -> bool:
                 raise replace(done.error, message=message, col=None, partial=True)
             if done.reply is None:
                 continue
-            ran.lines += done.reply.lines
+            ran.lines += done.reply.said
             ran.results.append({"stop": stop.name, "cmd": done.cmd, "result": done.reply.result})
             moves = registry.resolve(call).name in RESUMING
             ran.moved = done.reply.result if moves else ran.moved

@@ -26,7 +26,7 @@ _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 @dataclass(frozen=True, slots=True)
 class Colours:
     drawn: Mapping[str, str] = field(default_factory=dict[str, str])
-    "`color(24)` -> what is drawn in its place."
+    "`color(25)` -> what is drawn in its place."
     behind: Mapping[str, str] = field(default_factory=dict[str, str])
     "Names in BEHIND -> `#101010`."
 

@@ -74,7 +74,8 @@ def turn(session: Session, looker: Looker, line: str | None, seen: Seen, wanted:
 def _weigh(session: Session, wanted: Callable[[], bool]) -> None:
     """Run what says what each edit is worth, as long as nothing else waits; what cannot be run stays unknown."""
     inputs = session.state.inputs
-    if len(inputs.edits) > MOST_WEIGHED or setting(session.state, "measure") == "off":
+    off = session.snapshot.waiting is not None or setting(session.state, "measure") == "off"
+    if off or len(inputs.edits) > MOST_WEIGHED:
         return
     try:
         with compute_errors():

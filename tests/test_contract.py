@@ -40,7 +40,7 @@ STORED = ("examples", "find", "explain")
 MOVING = ("step", "return", "until", "continue", "jump", "rn", "rs", "rc")
 ROW = {
     "node", "kind", "layer", "index", "pos", "key", "act", "write_norm", "direct", "total", "measured", "patched",
-    "disagrees", "count", "explanation", "score",
+    "attn", "disagrees", "count", "explanation", "score",
 }  # fmt: skip
 
 

@@ -2,11 +2,6 @@
 
 import json
 import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +17,8 @@ from tdb_tui.journal.resuming import answers, replay
 from tdb_tui.journal.whole import restore, whole
 from tdb_tui.journal.writing import Journal
 from tdb_tui.session import Session
-from tests.sessions import PROMPT, PROMPT_B, begin, do, load, said, write_model
+from tests.sessions import PROMPT, begin, do, load, said, write_model
 from tests.test_saving import BUSY, same
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -373,82 +366,3 @@ def test_everything_a_session_holds_comes_back(engine: Engine) -> None:
     for each in (again, session):
         do(each, "redo")
     same(again, session)
-
-
-# The program itself, killed.
-
-LINES = (
-    "ablate L0H0", "n 2", "patch L2H1@3 from B@9", "b A2 ;; c", "sweep patch resid_pre", "token @4", "undo", "set metric logprob",
-    "steer resid_pre.1@END += 2 * dir(Mary - John)", "sweep ablate heads", "checkpoint a", "restore a", "trace L3H0@END", "up",
-)  # fmt: skip
-
-
-def killed_and_resumed(model: Path, home: Path, wait: float) -> None:
-    """Start a batch, kill it after a while, go on: what the journal says was done is what there is."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(home)}
-    start = [sys.executable, "-m", "tdb_tui"]
-    script = "".join(f"{line}\n" for line in LINES * 3)
-    Path("long.tdb").write_text(script)
-    asked = [
-        PROMPT,
-        "--target",
-        "Mary",
-        "--distractor",
-        "John",
-        "--prompt-b",
-        PROMPT_B,
-        "--model",
-        str(model),
-    ]
-    with subprocess.Popen(
-        [*start, *asked, "--batch", "--json", "-x", "long.tdb"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as run:
-        assert run.stdout is not None
-        run.stdout.readline()  # the first command has been carried out
-        time.sleep(wait)
-        run.send_signal(signal.SIGKILL)
-    (path,) = (home / "tdb-tui" / "journals").glob("*.jsonl")
-    kept = read_journal(path)
-    done = [each.line for each in kept.lines]
-    whole_script = script.splitlines()
-    assert done == whole_script[: len(done)] and done
-    pending = [kept.pending] if kept.pending else []
-    assert pending in ([], whole_script[len(done) : len(done) + 1])
-    told = "import json; from tdb_tui.journal.whole import whole; print(json.dumps(whole(session)))"
-    again = subprocess.run(
-        [*start, "--resume", "--batch", "-e", f"! {told}"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    straight = begin(load(model))
-    for line in (*done, *pending):
-        execute(straight, line)
-    found = json.loads(again.stdout.splitlines()[-1])
-    expected = json.loads(json.dumps(whole(straight)))
-    assert found.pop("done") == expected.pop("done")
-    assert found == expected
-    assert "the metric is" not in again.stderr
-    path.unlink()
-
-
-@pytest.mark.parametrize("wait", [0.0, 0.04, 0.3])
-def test_a_killed_program_goes_on_where_it_was(model: Path, tmp_path: Path, wait: float) -> None:
-    killed_and_resumed(model, tmp_path / "state", wait)
-
-
-@pytest.mark.parametrize(
-    "points",
-    [
-        pytest.param(12, marks=pytest.mark.slow),
-        pytest.param(100, marks=pytest.mark.bench),  # a quarter of an hour
-    ],
-)
-def test_killed_at_random_points_it_goes_on_where_it_was(model: Path, tmp_path: Path, points: int) -> None:
-    chance = random.Random(7)
-    for _ in range(points):
-        killed_and_resumed(model, tmp_path / "state", chance.uniform(0, 1.5))

@@ -471,3 +471,41 @@ def test_columns_of_a_filter_are_all_there(session: Session) -> None:
         assert len(shown) == (0 if name in ("measured", "patched", "key") else rows), name
     assert matching(parse_filter("1 < 2"), {"total": np.zeros(3)}).tolist() == [True] * 3
     assert END == TOKENS - 1
+
+
+# By attention.
+
+
+def answered(session: Session, line: str) -> list[dict[str, Any]]:
+    return do(session, f"{line} -n 0").result["rows"]
+
+
+@pytest.mark.parametrize("edit", ["", "ablate A1@2:4"])
+def test_heads_by_attention_are_as_their_strongest_pair_is(session: Session, edit: str) -> None:
+    do(session, *([edit] if edit else []))
+    strongest: dict[str, float] = {}
+    for row in answered(session, "rank pairs by attn"):
+        head = str(row["node"]).partition("<")[0]
+        assert row["attn"] == row["act"]
+        strongest.setdefault(head, row["attn"])  # the first is the largest
+    found = answered(session, "rank all by attn")
+    assert {row["node"]: row["attn"] for row in found} == strongest
+    weights = [row["attn"] for row in found]
+    assert weights == sorted(weights, reverse=True) and len(found) == SHAPE.n_layer * SHAPE.n_head * TOKENS
+    for row in found:
+        part = Component(Kind.HEAD, row["layer"], row["index"])
+        assert row["attn"] == session.snapshot.now.pattern(part)[row["pos"]].max()
+
+
+def test_attention_is_a_column_of_filters_and_of_what_is_printed(session: Session) -> None:
+    sharp = answered(session, "rank heads where attn > 0.5")
+    assert {row["node"] for row in sharp} == {
+        row["node"] for row in answered(session, "rank heads") if row["attn"] > 0.5
+    }
+    assert 0 < len(sharp) < len(answered(session, "rank heads"))
+    reply = do(session, "rank heads by attn @END -n 1")
+    assert reply.lines[0].split() == ["#", "node", "total", "direct", "measured", "norm", "attn", "reads"]
+    assert f"{reply.result['rows'][0]['attn']:.4g}" in reply.lines[1].split()
+    assert do(session, "rank mlps by attn").result["rows"] == [], "only heads attend"
+    error = fail(session, "rank heads by attn per component").error
+    assert error is not None and "attn" in error.message

@@ -253,7 +253,7 @@ def test_the_report_and_the_ranking_are_exported(engine: Engine) -> None:
     session = begin(engine)
     do(session, "rank heads by direct", "export r.csv", "export r.json", "export r.txt", "export r.md")
     header, *rows = Path("r.csv").read_text().splitlines()
-    effects = "act,write_norm,direct,total,measured,patched,disagrees"
+    effects = "act,write_norm,direct,total,measured,patched,attn,disagrees"
     assert header == f"node,kind,layer,index,pos,key,{effects},count,explanation,score"
     ranked = do(session, "rank -n 0").result
     assert len(rows) == len(ranked["rows"]) and json.loads(Path("r.json").read_text()) == ranked

@@ -72,6 +72,7 @@ from tdb_tui.machine.devices import ComputeError, compute_errors
 from tdb_tui.names import answered, spelled_out
 from tdb_tui.replies import Reply
 from tdb_tui.session import Session
+from tdb_tui.waiting import marked, refuse_stale
 
 MODULES = (
     running,
@@ -209,8 +210,9 @@ def execute_call(session: Session, call: Call) -> Done:
         command = registry.resolve(call)
         name = command.name
         call = spelled_out(session, command, call, registry.takes_value)
+        refuse_stale(session, name, call)
         with compute_errors():
-            reply = _safe(command.act(session, call))
+            reply = marked(session, name, _safe(command.act(session, call)))
         answered(session, reply.result)
         for option in call.options:
             if option.name == "out":

@@ -44,7 +44,7 @@ def ablate(session: Session, call: Call) -> Reply:
     places resid_pre.2, resid_mid.2, resid_post.2, L1H3.q, .k, .v, .pattern.  `all` is every head and every MLP:
     `ablate all but L1H3,M0@END mean` leaves a circuit.
     """
-    changes = ablations(session.snapshot, call)
+    changes = ablations(session.snapshot.planned, call)
     return editing.make(session, changes, more=_told(session, changes))
 
 

@@ -13,7 +13,6 @@ from tdb_tui.commands.table import command
 from tdb_tui.edits.editing import Changes, effect
 from tdb_tui.edits.which import edit_of, words_of
 from tdb_tui.errors import CommandError
-from tdb_tui.formats import signed
 from tdb_tui.language.arguments import at_most, integer
 from tdb_tui.language.parsing import Call
 from tdb_tui.language.registry import Repeat
@@ -55,11 +54,11 @@ def redo(session: Session, call: Call) -> Reply:
 def reset(session: Session, call: Call) -> Reply:
     """All edits off, in one step that undo takes back."""
     at_most(call, 0)
-    if not session.state.inputs.edits:
-        return note("No edits", value=session.snapshot.now.value)
-    before = session.snapshot.now.value
-    session.change(replace(session.state.inputs, edits=()), "reset")
-    return note(f"reset   {effect(before, session.snapshot.now.value)}", value=session.snapshot.now.value)
+    inputs, before = session.decided.inputs, session.snapshot.value
+    if not inputs.edits:
+        return note("No edits", value=before)
+    after = session.change(replace(inputs, edits=()), "reset").value
+    return note(f"reset   {effect(before, after)}", value=after)
 
 
 @command(
@@ -72,16 +71,15 @@ def reset(session: Session, call: Call) -> Reply:
 )
 def delete(session: Session, call: Call) -> Reply:
     """Remove edits by number or by name."""
-    state = session.state
+    state = session.decided
     if not call.args:
         raise CommandError("delete which edit: delete i1", code="missing-argument")
     gone = [edit_of(state, word) for word in words_of(state, call)]
-    before = session.snapshot.now.value
+    before = session.snapshot.value
     kept = tuple(edit for edit in state.inputs.edits if edit not in gone)
-    session.change(replace(state.inputs, edits=kept), call.text)
+    after = session.change(replace(state.inputs, edits=kept), call.text).value
     return note(
-        f"deleted {', '.join(f'i{edit.number}' for edit in gone)}   {effect(before, session.snapshot.now.value)}",
-        value=session.snapshot.now.value,
+        f"deleted {', '.join(f'i{edit.number}' for edit in gone)}   {effect(before, after)}", value=after
     )
 
 
@@ -97,9 +95,9 @@ def _back_and_forth(session: Session, call: Call, word: str) -> Reply:
             if not said:
                 raise
             break
-        said.append(f"{word} {step.text}   metric {signed(session.snapshot.now.value)}")
+        said.append(f"{word} {step.text}   {effect(None, session.snapshot.value)}")
     return Reply(
         tuple(said),
-        {"undone" if word == "undid" else "redone": said, "value": session.snapshot.now.value},
+        {"undone" if word == "undid" else "redone": said, "value": session.snapshot.value},
         script=f"{'undo' if word == 'undid' else 'redo'} {len(said)}",
     )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from tdb_tui.commands.table import command
 from tdb_tui.edits.checkpoints import checked_name, checkpoint_named, with_checkpoint, without_checkpoint
+from tdb_tui.edits.editing import effect
 from tdb_tui.errors import CommandError
 from tdb_tui.formats import signed
 from tdb_tui.language.arguments import at_most
@@ -71,11 +72,10 @@ def restore(session: Session, call: Call) -> Reply:
     if not call.args:
         raise CommandError("restore which checkpoint: restore before", code="missing-argument")
     at_most(call, 1)
-    found, before = checkpoint_named(session.state, call.args[0]), session.snapshot.now.value
+    found, before = checkpoint_named(session.state, call.args[0]), session.snapshot.value
     state = arriving(session.state, found.inputs, found.roles)
-    session.change(found.inputs, call.text, state)
-    after = session.snapshot.now.value
-    said = f"restored {found.name}   metric {signed(before)} -> {signed(after)} (Δ {signed(after - before)})"
+    after = session.change(found.inputs, call.text, state).value
+    said = f"restored {found.name}   {effect(before, after)}"
     return note(said, name=found.name, before=before, value=after)
 
 

@@ -53,7 +53,7 @@ def edge(session: Session, call: Call) -> Reply:
 
     Estimates (rank, trace) hold what edges carry and leave out the edges that a sender has lost; `by measured` runs.
     """
-    changes = edge_changes(session.snapshot, call)
+    changes = edge_changes(session.snapshot.planned, call)
     before, (change, *_) = session.snapshot, changes
     reply = make(session, changes)
     return _with_faith(session, before, change, reply) if isinstance(change, EdgeKeep) else reply
@@ -159,6 +159,8 @@ def _goes_through(edge: Edge, head: Component) -> bool:
 
 def _with_faith(session: Session, before: Snapshot, change: EdgeKeep, reply: Reply) -> Reply:
     """What the kept edges keep of the metric, between none of them and all."""
+    if session.snapshot.waiting is not None:
+        return reply
     whole, kept = before.now.value, session.snapshot.now.value
     empty = Edit(0, (EdgeKeep((), change.like),), "edge keep none")
     inputs = session.state.inputs

@@ -54,13 +54,13 @@ def freeze(session: Session, call: Call) -> Reply:
     be anyway.
     """
     if call.has("except"):
-        text, changes = _all_but(session.snapshot, call)
+        text, changes = _all_but(session.snapshot.planned, call)
         return editing.make(session, changes, text)
     text = ""
     if call.args and call.args[0].text.partition("@")[0] in EVERY:
         span = _span(session.snapshot, call)
         text = f"freeze {call.args[0].text.partition('@')[0]}@{'*' if span is None else span}"
-    return editing.make(session, freezes(session.snapshot, call), text)
+    return editing.make(session, freezes(session.snapshot.planned, call), text)
 
 
 def freezes(snapshot: Snapshot, call: Call) -> Changes:

@@ -229,7 +229,7 @@ def _info_rows(session: Session, topic: str) -> list[tuple[str, ...]]:
         case "interventions":
             return [
                 (f"i{edit.number}", "*" if edit.enabled else "-", edit.text, edit.name)
-                for edit in state.inputs.edits
+                for edit in session.decided.inputs.edits
             ]
         case "checkpoints":
             return checkpoint_rows(session)

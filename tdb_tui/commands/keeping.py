@@ -75,7 +75,7 @@ def load(session: Session, call: Call) -> Reply:
     _refuse_foreign(path, data, call)
     loaded = from_json(session, data, path, force=call.has("force"))
     session.sweep = loaded.sweep
-    session.change(loaded.state.inputs, call.text, loaded.state)
+    session.change(loaded.state.inputs, call.text, loaded.state, at_once=True)
     session.opening, session.done = loaded.script, []
     return note(f"loaded {path}   metric {session.snapshot.now.value:+.2f}", value=session.snapshot.now.value)
 
@@ -137,7 +137,7 @@ def _sourced(session: Session, script: Iterable[ScriptLine], echo: bool) -> Repl
     said: list[str] = []
     for line in script:
         for done in carry_out(session, line.text):
-            said += [*([f"(tdb) {done.cmd}"] if echo else []), *(done.reply.lines if done.reply else ())]
+            said += [*([f"(tdb) {done.cmd}"] if echo else []), *(done.reply.said if done.reply else ())]
             if done.error is not None:
                 stands = "interrupted: the lines before it stand"
                 message = f"{line.where}: {stands if done.interrupted else done.error.message}"

@@ -30,7 +30,7 @@ ROWS = 8
 
 def set_sae(session: Session, call: Call) -> Reply:
     """`set sae [SITE.LAYER=]PATH` adds, `set sae none` takes all away.  Raises CommandError."""
-    inputs, words = session.state.inputs, call.args[1:]
+    inputs, words = session.decided.inputs, call.args[1:]
     if [word.text for word in words] == ["none"]:
         _refuse_in_use(session)
         view = replace(session.state.rank, latents=frozenset(), kinds=_without(session.state.rank.kinds))
@@ -51,7 +51,7 @@ def _without(kinds: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _refuse_in_use(session: Session) -> None:
-    for edit in session.state.inputs.edits:
+    for edit in session.decided.inputs.edits:
         if any(change.component.kind in DICTIONARY for change in flat(edit.changes)):
             raise CommandError(
                 f"i{edit.number} edits what an SAE has: delete i{edit.number} first", code="bad-edit"

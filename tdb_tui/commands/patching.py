@@ -43,7 +43,7 @@ def patch(session: Session, call: Call) -> Reply:
     Prompt A runs and B's values are put into it: where B is the corrupted prompt that is noising, what is needed.
     `swap` makes B the one that runs, and patches then put A's values into it: denoising, what is enough.
     """
-    return editing.make(session, patches(session.snapshot, call))
+    return editing.make(session, patches(session.snapshot.planned, call))
 
 
 @command("swap", group="changing", repeat=Repeat.NOTHING, examples=("swap", "patch L1H3@END from B ;; swap"))
@@ -54,7 +54,7 @@ def swap(session: Session, call: Call) -> Reply:
     counterparts of their tokens.  Target and distractor stay; names of positions go with their prompt.
     """
     at_most(call, 0)
-    now = exchanged(session.snapshot)
+    now = exchanged(session.snapshot.planned)
     snapshot = session.change(now.inputs, call.text, now)
     assert snapshot.other is not None  # it was the prompt
     said = f"A and B are exchanged: metric {signed(snapshot.now.value)}, of B {signed(snapshot.other.value)}"

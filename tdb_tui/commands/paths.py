@@ -71,7 +71,7 @@ def path(session: Session, call: Call) -> Reply:
     asked = _asked(session.snapshot, call)
     if asked.sender.text == ALL or asked.sender.text.startswith(f"{ALL}@"):
         return _sweep(session, call, asked)
-    return make(session, path_changes(session.snapshot, call))
+    return make(session, path_changes(session.snapshot.planned, call))
 
 
 def path_changes(snapshot: Snapshot, call: Call) -> tuple[Change, ...]:

@@ -95,7 +95,7 @@ def _number(session: Session, call: Call) -> int:
 
 def _used(session: Session, call: Call, number: int) -> Reply:
     bos = None if not call.has("bos") and not call.has("no-bos") else call.has("bos")
-    state = at_example(session.engine, session.state, number, bos)
+    state = at_example(session.engine, session.decided, number, bos)
     before = session.state.inputs.metric
     snapshot = session.change(state.inputs, call.text, state)
     metric = metric_text(snapshot.now.metric, snapshot.tokenizer, state.end)

@@ -14,7 +14,7 @@ from tdb_tui.tables.chosen import MEASURES
 from tdb_tui.tables.ranking import KINDS, PER
 
 FOLLOWING = {
-    "by": "by total, by direct, by measured, by patched, by norm or by act",
+    "by": "by total, by direct, by measured, by patched, by norm, by act or by attn",
     "in": "in L9, in A0-3",
     "per": "per component, per head, per layer or per token",
     "each": "each 5",

@@ -33,7 +33,7 @@ STREAM_SECONDS = 0.3
     "rank",
     "rk",
     usage="[heads|mlps|neurons|pairs|attns|embeds|wte|wpe|biases|components|parts|all]"
-    " [by total|direct|measured|patched|norm|act] [@POS] [in NODES] [+|-]"
+    " [by total|direct|measured|patched|norm|act|attn] [@POS] [in NODES] [+|-]"
     " [per component|head|layer|token] [each K] [-n N] [where EXPR]",
     group="seeing",
     repeat=Repeat.CONTINUE,
@@ -49,6 +49,7 @@ def rank(session: Session, call: Call) -> Reply:
     measured the target minus the target with the node ablated (zero) and everything after it run again
     patched  the same with the node's value from prompt B, at the same token, instead of zero
     norm     length of the node's write;  act  its activation
+    attn     a pair's attention weight; of a head, that of the token which it reads most (so heads and pairs only)
 
     The first rows are measured after every ranking (`set measure off` leaves that out); `by measured` measures all.
     What has been measured is kept, also where the command is stopped.  `!` marks a row whose estimate, total, would
@@ -60,10 +61,10 @@ def rank(session: Session, call: Call) -> Reply:
     `each 5` the first five of every kind.
 
     `per component` adds up a component's rows over all tokens (`L9H9@*`), `per layer` and `per token` the rows of
-    those; measured is then all of it edited together.  A group has no norm and no activation: both are left out.
+    those; measured is then all of it edited together.  A group has no norm, activation and attention.
 
-    `where` keeps the rows (or groups) of which an expression over total direct measured patched norm act layer
-    index pos key kind count is true, as in `where kind == "mlp" or abs(total) > 0.5`; a row without one of the
+    `where` keeps the rows (or groups) of which an expression over total direct measured patched norm act attn
+    layer index pos key kind count is true, as in `where kind == "mlp" or abs(total) > 0.5`; a row without one of the
     values that it takes is left out.
 
     `--from N` goes on after N rows, as `c` or Enter do.  Of more than two million rows (neurons or pairs of a long

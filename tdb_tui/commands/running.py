@@ -11,7 +11,7 @@ import numpy as np
 from model.components import Kind
 from tdb_tui import lines, stepping
 from tdb_tui.commands.table import command
-from tdb_tui.errors import CommandError
+from tdb_tui.errors import CommandError, ComputeFailed
 from tdb_tui.files.edit_files import reseeded
 from tdb_tui.formats import probability, quoted, signed
 from tdb_tui.language.arguments import at_most, integer, line_number, option_integer
@@ -134,13 +134,19 @@ def reverse_continue(session: Session, call: Call) -> Reply:
 def run(session: Session, call: Call) -> Reply:
     """Compute the baseline and the current run again from nothing, and go back to the first line.
 
-    Edits, stops and displays stay.  `--device cuda:1` computes there from now on; `--seed 3` draws anew what edits
-    have drawn (resample, noise), in one step that undo takes back, and is the seed of what is drawn from now on.
+    Edits, stops and displays stay; edits that wait (`set autorun off`) are made.  `--device cuda:1` computes there
+    from now on; `--seed 3` draws anew what edits have drawn (resample, noise), in one step that undo takes back, and
+    is the seed of what is drawn from now on.
     """
     at_most(call, 0)
     began = time.perf_counter()
-    with _moved(session, call.option("device")):
-        snapshot = _again(session, call)
+    try:
+        with _moved(session, call.option("device")):
+            snapshot = _again(session, call)
+    except ComputeFailed as error:
+        if session.snapshot.waiting is not None:
+            error.message += ": the edits wait on, undo takes one back"
+        raise
     took = (time.perf_counter() - began) * 1000
     base, now = snapshot.base.value, snapshot.now.value
     text = f"reran in {took:.0f} ms: {signed(base)} (baseline)" + (
@@ -172,15 +178,15 @@ def _moved(session: Session, device: str | None) -> Iterator[None]:
 
 def _again(session: Session, call: Call) -> Snapshot:
     """The run at its first line, what edits draw drawn by `--seed` where that is given."""
-    state = session.state.at(Place())
+    state = session.decided.at(Place())
     if not call.has("seed"):
         return session.go(state)
     seed = option_integer(call, "seed", 0, "a seed")
     state = with_setting(state, "seed", str(seed))
-    edits = reseeded(session.snapshot, seed)
+    edits = reseeded(session.snapshot.planned, seed)
     if edits == state.inputs.edits:
         return session.go(state)
-    return session.change(replace(state.inputs, edits=edits), call.text, state)
+    return session.change(replace(state.inputs, edits=edits), call.text, state, at_once=True)
 
 
 def _repeated(session: Session, call: Call, move: Callable[[Snapshot], Motion]) -> Reply:

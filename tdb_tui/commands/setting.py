@@ -8,6 +8,7 @@ from tdb_tui.commands.latents import set_sae
 from tdb_tui.commands.naming import set_variable
 from tdb_tui.commands.table import command
 from tdb_tui.commands.targeting import set_metric
+from tdb_tui.edits.editing import effect
 from tdb_tui.errors import CommandError, did_you_mean
 from tdb_tui.formats import signed
 from tdb_tui.language.arguments import at_most, integer, located, number, position, position_in_b
@@ -47,6 +48,7 @@ def set_(session: Session, call: Call) -> Reply:
     set means ioi:100 counterfactuals per template    over examples, of `prompts` (set), a generator or a .jsonl file:
                               those of the prompt's own template, position by position; per role matches tokens by
                               role.  What no prompt has a counterpart of gets the mean over all their tokens
+    set autorun off           edits wait for `run`: what is shown meanwhile is of the run before them, and marked stale
     set scale fixed 2.0       bars as long as the value is of 2.0, to compare runs; sqrt shows small ones; auto
     set mode line             the command line keeps the keys after Enter, as pdb's does; Esc or ^G gives them back
     set sae PATH              SAEs: a file, a SAELens or dictionary_learning directory, or one with several of these;
@@ -79,6 +81,8 @@ def set_(session: Session, call: Call) -> Reply:
             return _set_pos(session, call)
         case "scale":
             return _set_scale(session, call)
+        case "autorun":
+            return _set_autorun(session, value)
         case "fps":
             frames = integer(value, "a number of frames a second", least=1)
             session.go(with_setting(session.state, name, str(min(frames, MOST_FRAMES))))
@@ -124,7 +128,7 @@ def prompt(session: Session, call: Call) -> Reply:
     text = call.rest(int(other)).text
     if not text:
         raise CommandError('prompt needs a text: prompt "When Mary and John ..."', code="missing-argument")
-    inputs = session.state.inputs
+    inputs = session.decided.inputs
     bos = inputs.prompt.bos if not call.has("bos") and not call.has("no-bos") else call.has("bos")
     read = read_prompt(session.engine, text, bos)
     if other:
@@ -148,9 +152,17 @@ def prompt(session: Session, call: Call) -> Reply:
 def _set_ln(session: Session, call: Call, value: Word) -> Reply:
     # for its complaint: it is kept with the inputs
     located(value, lambda: with_setting(session.state, "ln", value.text))
-    session.change(replace(session.state.inputs, treatment=Treatment(value.text)), call.text)
+    session.change(replace(session.decided.inputs, treatment=Treatment(value.text)), call.text)
     held = {"target": "of what the target reads", "all": "all of them", "none": "none of them"}[value.text]
     return note(f"scales held by the total effect: {held}")
+
+
+def _set_autorun(session: Session, value: Word) -> Reply:
+    """`on` runs what waits."""
+    waited = session.snapshot.waiting is not None
+    state = located(value, lambda: with_setting(session.decided, "autorun", value.text))
+    after = session.decide(state).value
+    return note(f"autorun is {value.text}" + (f"   {effect(None, after)}" if waited else ""), value=after)
 
 
 def _set_scale(session: Session, call: Call) -> Reply:
@@ -173,7 +185,7 @@ def _set_scale(session: Session, call: Call) -> Reply:
 
 
 def _set_means(session: Session, call: Call, value: Word) -> Reply:
-    inputs = session.state.inputs
+    inputs = session.decided.inputs
     if value.text in ("positions", "none"):
         at_most(call, 2)
         means = Means("positions") if value.text == "positions" else None
@@ -183,7 +195,7 @@ def _set_means(session: Session, call: Call, value: Word) -> Reply:
         roles = tuple(session.state.roles.items())  # the user's own, which tokens are matched by
         inputs = replace(inputs, prompt=replace(inputs.prompt, roles=roles))
     snapshot = session.change(replace(inputs, means=means), call.text)
-    return note(f"means are taken over {described(means, inputs.prompt)}", value=snapshot.now.value)
+    return note(f"means are taken over {described(means, inputs.prompt)}", value=snapshot.value)
 
 
 def _set_pos(session: Session, call: Call) -> Reply:
@@ -205,7 +217,7 @@ def _set_pos(session: Session, call: Call) -> Reply:
 
 
 def _name_in_b(session: Session, call: Call, name: str, word: Word) -> Reply:
-    inputs = session.state.inputs
+    inputs = session.decided.inputs
     if inputs.prompt_b is None:
         raise CommandError("no prompt B: set one with 'prompt B TEXT' or --prompt-b", code="no-prompt-b")
     at = located(word, lambda: position_in_b(session.snapshot, word.text.removeprefix("@")))

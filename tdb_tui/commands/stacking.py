@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tdb_tui.commands.table import command
-from tdb_tui.edits.editing import provided
+from tdb_tui.edits.editing import NOT_RUN, effect, provided
 from tdb_tui.edits.stack import Worth, changed, moved, wanted, worths
 from tdb_tui.edits.which import NUMBERED, edit_of
 from tdb_tui.errors import CommandError
@@ -78,8 +78,9 @@ def name(session: Session, call: Call) -> Reply:
     if NUMBERED.fullmatch(text):
         message = f"{text} would be taken for a number: choose another name"
         raise CommandError(message, "bad-name", col=call.rest(1).col)
-    new = changed(session.state.inputs.edits, edit, replace(edit, name=text))
-    session.change(replace(session.state.inputs, edits=new), call.text)
+    inputs = session.decided.inputs
+    new = changed(inputs.edits, edit, replace(edit, name=text))
+    session.change(replace(inputs, edits=new), call.text)
     said = f"i{edit.number} is called {text!r}" if text else f"i{edit.number} has no name"
     return note(said, id=f"i{edit.number}", name=text)
 
@@ -99,12 +100,14 @@ def move(session: Session, call: Call) -> Reply:
     """
     edit = edit_named(session, call, "move which edit: move i2 1, move i2 up")
     at_most(call, 2)
-    old, before = session.state.inputs.edits, session.snapshot.now.value
+    inputs, before = session.decided.inputs, session.snapshot.value
+    old = inputs.edits
     place = _place(old, edit, call)
-    session.change(replace(session.state.inputs, edits=moved(old, edit, place)), call.text)
-    after = session.snapshot.now.value
+    after = session.change(replace(inputs, edits=moved(old, edit, place)), call.text).value
     where = f"i{edit.number} is number {place + 1} of {len(old)}"
-    if after == before:
+    if before is None or after is None:
+        said = f"{where}   {effect(before, after)}"
+    elif after == before:
         said = f"{where}   metric {signed(after)}, as before: the order does not matter here"
     else:
         said = f"{where}   metric {signed(before)} -> {signed(after)}: the order matters"
@@ -115,7 +118,7 @@ def edit_named(session: Session, call: Call, missing: str) -> Edit:
     """The edit that a command's first word names.  Raises CommandError."""
     if not call.args:
         raise CommandError(missing, code="missing-argument")
-    return edit_of(session.state, call.args[0])
+    return edit_of(session.decided, call.args[0])
 
 
 def measured(session: Session, inputs: Inputs) -> tuple[Worth, ...]:
@@ -151,8 +154,9 @@ def _place(old: Sequence[Edit], edit: Edit, call: Call) -> int:
 
 
 def _listed(session: Session) -> Reply:
-    inputs, base = session.state.inputs, session.snapshot.base.value
-    found = measured(session, inputs)
+    inputs, base = session.decided.inputs, session.snapshot.base.value
+    waits = session.snapshot.waiting is not None
+    found = worths(inputs, session.engine.known_value) if waits else measured(session, inputs)
     rows: list[dict[str, Any]] = [
         {
             "id": f"i{edit.number}",
@@ -164,10 +168,10 @@ def _listed(session: Session) -> Reply:
         }
         for edit, worth in zip(inputs.edits, found, strict=True)
     ]
-    result = {"base": base, "value": session.snapshot.now.value, "rows": rows}
+    result = {"base": base, "value": session.snapshot.value, "rows": rows}
     if not rows:
         return Reply((f"No edits   metric {signed(base)}",), result)
-    return Reply((*_table(rows, base),), result)
+    return Reply((*_table(rows, base), *([NOT_RUN] if waits else [])), result)
 
 
 def _table(rows: Sequence[dict[str, Any]], base: float) -> tuple[str, ...]:
@@ -183,20 +187,19 @@ def _table(rows: Sequence[dict[str, Any]], base: float) -> tuple[str, ...]:
 
 def _saved(session: Session, path: Path) -> Reply:
     write_whole(path, stack_text(session))
-    count = len(session.state.inputs.edits)
+    count = len(session.decided.inputs.edits)
     return replace(note(f"wrote {_many(count)} to {path}", file=str(path), edits=count), script="")
 
 
 def _loaded(session: Session, path: Path, call: Call) -> Reply:
-    state, before = session.state, session.snapshot.now.value
-    found = read_stack(session.snapshot, path)
+    state, before = session.decided, session.snapshot.value
+    planned = session.snapshot.planned
+    found = read_stack(planned, path)
     kept = state.inputs.edits if call.has("add") else ()
-    inputs = provided(session.snapshot, tuple(change for edit in found for change in edit.changes))
+    inputs = provided(planned, tuple(change for edit in found for change in edit.changes))
     inputs = replace(inputs, edits=(*kept, *found))
-    session.change(inputs, call.text, replace(state, next_edit=state.next_edit + len(found)))
-    after = session.snapshot.now.value
-    effect = f"metric {signed(before)} -> {signed(after)} (Δ {signed(after - before)})"
-    said = f"loaded {_many(len(found))} from {path}   {effect}"
+    after = session.change(inputs, call.text, replace(state, next_edit=state.next_edit + len(found))).value
+    said = f"loaded {_many(len(found))} from {path}   {effect(before, after)}"
     return note(said, file=str(path), edits=len(found), value=after)
 
 

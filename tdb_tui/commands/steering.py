@@ -45,7 +45,7 @@ def steer(session: Session, call: Call) -> Reply:
     attention weights (L1H2@END<3) and latents (Fm3.17) take numbers: `+= X`, `= X`, `clamp LO HI`.  Without a
     position, every token, also those generated.
     """
-    changes = steers(session.snapshot, call)
+    changes = steers(session.snapshot.planned, call)
     return editing.make(session, changes, more=_sizes(session.snapshot, changes))
 
 

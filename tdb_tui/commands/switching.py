@@ -9,7 +9,6 @@ from tdb_tui.commands.table import command
 from tdb_tui.edits.editing import effect
 from tdb_tui.edits.which import NUMBERED, edit_of, known_edit, words_of
 from tdb_tui.errors import CommandError
-from tdb_tui.formats import signed
 from tdb_tui.language.parsing import Call
 from tdb_tui.language.registry import Repeat
 from tdb_tui.replies import Reply, note
@@ -56,9 +55,9 @@ def toggle(session: Session, call: Call) -> Reply:
     if not call.args:
         raise CommandError("toggle which edit or stop: toggle i1, toggle b2", code="missing-argument")
     edits, stops, displays = _meant(session, call)
-    before = session.snapshot.now.value
+    before = session.snapshot.value
     _set(session, call, (edits, stops, displays), lambda each: not each.enabled)
-    after = session.snapshot.now.value
+    after = session.snapshot.value
     names = [*(f"i{edit.number}" for edit in edits), *(each.name for each in (*stops, *displays))]
     said = ", ".join(
         f"{name} {'off' if each.enabled else 'on'}"
@@ -74,16 +73,16 @@ def _switch(session: Session, call: Call, on: bool) -> Reply:
     edits, stops, displays = _meant(session, call)
     snapshot, word = session.snapshot, "Enabled" if on else "Disabled"
     _set(session, call, (edits, stops, displays), lambda each: on)
-    value = session.snapshot.now.value
+    value = session.snapshot.value
     said = [f"{word} {described(snapshot, stop)}" for stop in stops]
     said += [f"{word} display {each.number}: {each.expression}" for each in displays]
-    said += [f"{word} i{edit.number} ({edit.text})   metric {signed(value)}" for edit in edits]
+    said += [f"{word} i{edit.number} ({edit.text})   {effect(None, value)}" for edit in edits]
     return Reply(tuple(said), {"value": value})
 
 
 def _meant(session: Session, call: Call) -> tuple[list[Edit], list[Stop], list[Display]]:
     """Raises CommandError for a word that is none of them."""
-    state = session.state
+    state = session.decided
     edits: list[Edit] = []
     stops: list[Stop] = []
     displays: list[Display] = []
@@ -115,10 +114,10 @@ def _set(
         return tuple(replace(each, enabled=on(each)) if each in some else each for each in every)
 
     edits, stops, displays = chosen
-    state = session.state
+    state = session.decided
     new = replace(state, stops=switched(state.stops, stops), displays=switched(state.displays, displays))
     if edits:
         inputs = replace(state.inputs, edits=switched(state.inputs.edits, edits))
         session.change(inputs, call.text, new)
     else:
-        session.go(new)
+        session.decide(new)

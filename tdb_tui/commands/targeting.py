@@ -164,7 +164,7 @@ def token_words(words: Sequence[Word]) -> Iterator[str]:
 
 
 def _with_metric(session: Session, metric: Metric, text: str, notes: tuple[str, ...] = ()) -> Reply:
-    state, old = session.state, session.state.inputs.metric
+    state, old = session.decided, session.state.inputs.metric
     if place_of(metric) != place_of(old):
         state = replace(state, frames=(), frame=0, pos=metric.pos)
     session.change(replace(state.inputs, metric=metric), text, state)

@@ -17,7 +17,7 @@ from model.edits.interventions import (
     flat,
     text_of,
 )
-from tdb_tui.errors import CommandError
+from tdb_tui.errors import CommandError, ComputeFailed
 from tdb_tui.formats import signed
 from tdb_tui.language.arguments import NodeWord
 from tdb_tui.language.parsing import Word
@@ -30,41 +30,52 @@ T = TypeVar("T")
 Changes = tuple[Change | Compound, ...]
 DRAWING = (Mode.MEAN, Mode.RESAMPLE)
 
+NOT_RUN = "not run yet: run"
+
 
 def make(session: Session, changes: Changes, text: str = "", more: Sequence[str] = ()) -> Reply:
     """Append one edit, rerun, and say what it did; `text` is the command where the changes alone do not say it.
 
     `more` are lines to be said after it.  Raises CommandError, ComputeFailed and Interrupted, the session as it was.
     """
-    state, before = session.state, session.snapshot.now.value
+    state, before = session.state, session.snapshot.value
     text = text or text_of(changes)
     edit = Edit(state.next_edit, changes, text)
-    inputs = provided(session.snapshot, changes)
+    inputs = provided(session.snapshot.planned, changes)
     inputs = replace(inputs, edits=(*inputs.edits, edit))
     began = time.perf_counter()
-    after = session.change(inputs, text, replace(state, next_edit=state.next_edit + 1)).now.value
-    took = (time.perf_counter() - began) * 1000
+    try:
+        after = session.change(inputs, text, replace(state, next_edit=state.next_edit + 1)).value
+    except ComputeFailed as error:
+        error.message += ": it was not made"
+        raise
+    took = "" if after is None else f"   {(time.perf_counter() - began) * 1000:.0f} ms"
     patched = isinstance(next(iter(singles(changes)), None), Patch)
     percent = _percent(session.snapshot, before, after) if patched else ""
-    said = f"i{edit.number} {text}   {effect(before, after)}{percent}   {took:.0f} ms"
+    said = f"i{edit.number} {text}   {effect(before, after)}{percent}{took}"
     return Reply(
         (said, *more),
         {
             "intervention": {"id": f"i{edit.number}", "command": text},
             "before": before,
             "after": after,
-            "delta": after - before,
+            "delta": None if before is None or after is None else after - before,
         },
     )
 
 
-def effect(before: float, after: float) -> str:
+def effect(before: float | None, after: float | None) -> str:
+    """What has become of the metric; None is that of edits which wait to be run."""
+    if after is None:
+        return NOT_RUN
+    if before is None:
+        return f"metric {signed(after)}"
     return f"metric {signed(before)} -> {signed(after)} (Δ {signed(after - before)})"
 
 
-def _percent(snapshot: Snapshot, before: float, after: float) -> str:
+def _percent(snapshot: Snapshot, before: float | None, after: float | None) -> str:
     """How far of the way from A's metric to B's a patch has gone."""
-    if snapshot.other is None or abs(snapshot.other.value - before) < 1e-9:
+    if snapshot.other is None or before is None or after is None or abs(snapshot.other.value - before) < 1e-9:
         return ""
     return f" ({100 * (after - before) / (snapshot.other.value - before):.0f} % of A→B)"
 

@@ -25,7 +25,7 @@ InputsFor = Callable[[Snapshot, Changes], Inputs]
 def stack_text(session: Session) -> str:
     """The stack as its file holds it.  Raises CommandError where the model's files are gone."""
     model = {"name": session.engine.info.name, "hash": weights_hash(session)}
-    data = {"schema": SCHEMA, "model": model, "edits": as_saved(session.state.inputs.edits)}
+    data = {"schema": SCHEMA, "model": model, "edits": as_saved(session.decided.inputs.edits)}
     return json.dumps(data, indent=1) + "\n"
 
 

@@ -15,7 +15,7 @@ body { font: 15px/1.45 system-ui, sans-serif; max-width: 70em; margin: 2em auto;
 h1 { font-size: 1.3em; } h2 { font-size: 1.1em; margin-top: 2em; border-bottom: 1px solid #ccc; }
 table { border-collapse: collapse; font-size: 13px; } td, th { padding: 1px 9px 1px 0; text-align: left; }
 td.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-td.plus { color: #005f87; } td.minus { color: #875f00; }
+td.plus { color: #005faf; } td.minus { color: #875f00; }
 code, pre, .token { font-family: ui-monospace, monospace; font-size: 13px; } pre { background: #f5f5f5; padding: .6em; }
 .token { background: #f0f0f0; border-radius: 3px; padding: 0 3px; margin: 1px; white-space: pre; }
 .maps { display: flex; flex-wrap: wrap; gap: 1.5em; } figure { margin: 0; } figcaption { font-size: 13px; }

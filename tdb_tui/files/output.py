@@ -20,7 +20,7 @@ SCHEMA = "tdb-tui/1"
 
 def as_text(reply: Reply) -> str:
     """A reply as a person reads it, notes first."""
-    return "\n".join([*(f"note: {warning}" for warning in reply.warnings), *reply.lines])
+    return "\n".join(reply.said)
 
 
 def as_json(number: int, cmd: str, ms: float, reply: Reply | None, error: CommandError | None) -> str:

@@ -25,7 +25,7 @@ def to_json(session: Session) -> str:
 
 def to_dict(session: Session) -> dict[str, Any]:
     """The same without saying which model it is for."""
-    state = session.state
+    state = session.decided
     return {
         **inputs_dict(state.inputs),
         "frames": [frame.text for frame in state.frames],
@@ -49,7 +49,7 @@ def to_dict(session: Session) -> dict[str, Any]:
         ],
         "circuits": [as_dict(circuit) for circuit in state.circuits],
         "circuit": state.circuit,
-        "sweep": None if session.sweep is None else as_saved_sweep(session.sweep, state.inputs),
+        "sweep": None if session.sweep is None else as_saved_sweep(session.sweep, session.state.inputs),
         "next": {"edit": state.next_edit, "stop": state.next_stop, "display": state.next_display},
         "script": [*session.opening, *session.done],
     }

@@ -12,13 +12,14 @@ from tdb_tui.files.saved_sweeps import saved_sweep
 from tdb_tui.files.saved_values import as_text, as_truth, as_whole
 from tdb_tui.files.saving import inputs_dict, to_dict
 from tdb_tui.session import Session, Step
-from tdb_tui.state import State
+from tdb_tui.state import Inputs, State
 
 
 def whole(session: Session) -> dict[str, Any]:
     """All that a session's file holds, and what is there to undo and to redo."""
     return {
         **to_dict(session),
+        "ran": None if session.snapshot.waiting is None else inputs_dict(session.state.inputs),
         "past": [_step(step) for step in session.past],
         "future": [_step(step) for step in session.future],
         "opening": list(session.opening),
@@ -36,9 +37,11 @@ def restore(session: Session, data: Mapping[str, Any]) -> None:
     past, future = (
         [_read_step(session, saved, state) for saved in data[name]] for name in ("past", "future")
     )
-    sweep = data.get("sweep")
-    session.sweep = None if sweep is None else saved_sweep(sweep, state.inputs)
-    session.go(replace(state, circuits=circuits))
+    state, ran, sweep = replace(state, circuits=circuits), data.get("ran"), data.get("sweep")
+    then = state if ran is None else replace(state, inputs=_read_inputs(session, ran, state))
+    session.sweep = None if sweep is None else saved_sweep(sweep, then.inputs)
+    session.go(then)
+    session.decide(state)
     session.past, session.future = past, future
     session.opening = tuple(map(as_text, data["opening"]))
     session.done = list(map(as_text, data["done"]))
@@ -56,5 +59,11 @@ def _read_step(session: Session, saved: Mapping[str, Any], state: State) -> Step
         if saved["was"] is None
         else MappingProxyType({as_text(k): as_whole(v) for k, v in saved["was"].items()})
     )
-    then = State(Reader(session, lenient=False).inputs(saved), roles=state.roles if roles is None else roles)
-    return Step(as_text(saved["text"]), with_edits(session, then, saved["edits"]).inputs, roles)
+    then = state if roles is None else replace(state, roles=roles)
+    return Step(as_text(saved["text"]), _read_inputs(session, saved, then), roles)
+
+
+def _read_inputs(session: Session, saved: Mapping[str, Any], state: State) -> Inputs:
+    """Inputs as `inputs_dict` wrote them, where positions are named as in `state`."""
+    inputs = Reader(session, lenient=False).inputs(saved)
+    return with_edits(session, State(inputs, roles=state.roles), saved["edits"]).inputs

@@ -27,7 +27,7 @@ from tdb_tui.language.syntax import (
 )
 
 COLUMNS = (
-    "total", "direct", "measured", "patched", "norm", "act", "layer", "index", "pos", "key", "kind", "count",
+    "total", "direct", "measured", "patched", "norm", "act", "attn", "layer", "index", "pos", "key", "kind", "count",
 )  # fmt: skip
 OWN = {name: FUNCTIONS[name] for name in ("abs", "min", "max")}
 

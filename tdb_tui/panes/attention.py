@@ -18,7 +18,7 @@ LABEL = 7
 "Cells of a row's label, its cursor included."
 FEW = 24
 "Tokens up to which each has a row and more than one cell."
-UPPER, LOWER = "▀", "▄"
+UPPER, LOWER, FULL = "▀", "▄", "█"
 AHEAD = 3
 "Keys kept in sight after the token cursor's."
 
@@ -108,6 +108,26 @@ class Attention(Pane):
         if self._per_row == 1:
             return merged((*head, *self._signs(first)))
         return merged((*head, *self._halves(first)))
+
+    def below(self, at: int) -> Spans:
+        """Where there is room below the map, what its signs stand for."""
+        return self._legend() if at == self.count() > 0 else ()
+
+    def _legend(self) -> Spans:
+        """`0 ·░▒▓█ 1`, or of effects `-0.4 -▓-░ ·+░+▓ +0.4`."""
+        view = self.view
+        assert view is not None  # it has rows
+        if view.signed:
+            signs = [_signed(part, 2) for part in (-1.0, -0.3, 0.0, 0.3, 1.0)]
+            ends = f"-{view.scale:.2g} ", f" +{view.scale:.2g}"
+        elif self._per_row == 1:
+            signs = [_weight(part, 2, self.drawing) for part in (0.0, 0.1, 0.3, 0.6, 1.0)]
+            ends = "0 ", f" {view.scale:.2g}"
+        else:
+            levels = range(palette.LEVELS)
+            signs = [(FULL, palette.filled(level, None, self.drawing.dark)) for level in levels]
+            ends = "0 ", f" {view.scale:.2g}"
+        return merged(((" " * LABEL, PLAIN), (ends[0], DIM), *signs, (ends[1], DIM)))
 
     def text(self, at: int) -> str:
         if self.view is None:

@@ -29,6 +29,7 @@ from tdb_tui.panes.ranked import Ranked
 from tdb_tui.panes.rows import Rows
 from tdb_tui.panes.small import Small
 from tdb_tui.panes.strips import Strips
+from tdb_tui.panes.terminal import Terminal
 from tdb_tui.panes.title import Status, Title
 from tdb_tui.panes.tokens import Tokens
 from tdb_tui.panes.trajectory import Trajectory
@@ -42,6 +43,11 @@ WANTED = frozenset({"tree", "strips", "inspect", "edits"})
 
 class Owner(LineOwner, Protocol):
     """Who carries out what the screen asks for."""
+
+    @property
+    def terminal(self) -> Terminal:
+        """What it is drawn on."""
+        ...
 
     def submit(self, line: str) -> None:
         """A key stands for this command."""

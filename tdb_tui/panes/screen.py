@@ -36,6 +36,14 @@ class MainScreen(Moves, inherit_bindings=False):
     line_keeps = False
     "Whether the command line keeps the keys after Enter."
 
+    def _on_timer_update(self) -> None:
+        """Draw, unless the terminal is behind: the next frame then has all that has changed until it is not.
+
+        The library would queue thirty frames, and then hold the event loop, and the keys with it.
+        """
+        if not self.owner.terminal.behind:
+            super()._on_timer_update()
+
     async def take(self, event: KeyPressed) -> None:
         """Do what a key does, here or in the command line, before the next one is looked at."""
         if self.focused is not None:

@@ -55,6 +55,12 @@ class Terminal:
         if self._title:
             self.write(TITLE_BACK)
 
+    @property
+    def behind(self) -> bool:
+        """Whether it has not taken yet what was drawn last."""
+        writer = getattr(self._app._driver, "_writer_thread", None)  # pyright: ignore[reportPrivateUsage]
+        return writer is not None and writer._queue.qsize() > 0
+
     def hung_up(self) -> None:
         """The terminal may have gone: wait for it no longer.
 

@@ -1,6 +1,6 @@
 """Row 1: model, metric, values; and beside it what the engine is doing."""
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.style import Style
 
 from tdb_tui import __version__
@@ -11,6 +11,8 @@ from tdb_tui.panes.pane import Painted
 from tdb_tui.views.data import TitleView
 
 BETWEEN = f" {AXIS} "
+PROMPT = 24
+"Cells that the beginning of a prompt takes at least."
 
 
 class Title(Painted):
@@ -53,9 +55,21 @@ def fitting(view: TitleView, width: int) -> list[str]:
         *([metric, view.value] for metric in shorter),
     ):
         parts = [part for part in choice if part]
-        if cell_len(BETWEEN.join(parts)) <= width:
-            return parts
+        left = width - cell_len(BETWEEN.join(parts))
+        if left >= 0:
+            return _with_prompt(parts, view.prompt, left) if choice[0] == program else parts
     return [view.value]
+
+
+def _with_prompt(parts: list[str], prompt: str, left: int) -> list[str]:
+    """The parts with as much of the prompt before the metric as goes into what is `left` of the row."""
+    name, room = "A: ", left - len(BETWEEN)
+    if not prompt or room < PROMPT:
+        return parts
+    shown = f"{name}{prompt}"
+    if cell_len(shown) > room:
+        shown = f"{set_cell_size(shown, room - 1).rpartition(' ')[0]} {UNKNOWN}"
+    return [*parts[:3], shown, *parts[3:]]
 
 
 class Status(Painted):
@@ -64,11 +78,15 @@ class Status(Painted):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.text = "loading"
+        self.took = ""
+        "How long the last command has taken, shown at rest where there is room."
 
     def show(self, text: str) -> None:
         self.text = text
         self.update()
 
     def paint(self, y: int) -> Spans:
-        style = DIM if self.text == "idle" else WARNING
-        return ((f"{AXIS} ", DIM), (self.text, style))
+        resting = self.text == "idle"
+        took = f"{self.took:>8}{BETWEEN}" if resting and self.took else ""
+        took = took if self.size.width >= len(took) + len(AXIS) + 1 + len(self.text) else ""
+        return ((f"{AXIS} ", DIM), (took, DIM), (self.text, DIM if resting else WARNING))

@@ -19,6 +19,7 @@ from tdb_tui.journal.finding import find_journal, journal_folder
 from tdb_tui.journal.records import Kept
 from tdb_tui.options import IN_FILES, Options
 from tdb_tui.programs import PROGRAMS, make_app
+from tdb_tui.programs.conversion import leave_texts
 from tdb_tui.starting import Start, open_session, taught
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ In the program, ? or help lists the commands."""
 app = make_app(completes=True)
 app.command(epilog=EPILOG)(Options)
 command = get_command(app)
+leave_texts(command)
 
 
 def run(words: Sequence[str]) -> int:

@@ -11,6 +11,7 @@ from model.lines import written_on
 from model.nodes import KINDS as NODE_KINDS
 from model.nodes import NONE, NodeTable
 from model.nodes import SITES as NODE_SITES
+from model.sites import Site
 from tdb_tui.asked import Asked
 from tdb_tui.effects import Effect, measurable
 from tdb_tui.language.filters import Array, matching, names_in
@@ -23,8 +24,9 @@ MEASURES = {
     "patched": "",
     "norm": "write_norm",
     "act": "act",
+    "attn": "",
 }
-"What `by` takes, and the column of the node table that it means; measured effects are kept apart."
+"What `by` takes, and the column of the node table that it means; measured effects and attention stand elsewhere."
 
 Rows = NDArray[np.int64]
 
@@ -73,6 +75,8 @@ def column(asked: Asked, table: NodeTable, groups: Groups | None, name: str) -> 
         case "measured" | "patched":
             effects = asked.effects(Effect(name))
             return effects.of(table) if groups is None else effects.of_groups(groups)
+        case "attn":
+            return np.full(len(table), np.nan) if groups is not None else attention(asked, table)
         case "kind":
             return table.groups()
         case "count":
@@ -83,6 +87,24 @@ def column(asked: Asked, table: NodeTable, groups: Groups | None, name: str) -> 
             return _numbered(getattr(table, name))
         case _:
             return getattr(table, MEASURES[name])
+
+
+def attention(asked: Asked, table: NodeTable) -> NDArray[np.float64]:
+    """The weight of each pair, and the largest of each head's row, NaN for other nodes: [row]."""
+    heads = (table.kind == NODE_KINDS.index(Kind.HEAD)) & (table.pos != NONE)
+    rows = np.flatnonzero(heads & (table.key == NONE))
+    found = np.where(heads, table.act, np.nan)
+    if len(rows):
+        largest = asked.kept(("attention",), lambda: _largest_weights(asked))
+        found[rows] = largest[table.layer[rows], table.index[rows], table.pos[rows]]
+    return found
+
+
+def _largest_weights(asked: Asked) -> NDArray[np.float64]:
+    """Of each head's row: [layer, head, query]."""
+    trace, layers = asked.run.trace, asked.run.model.config.n_layer
+    rows = (trace[Site.PATTERN, layer].amax(-1) for layer in range(layers))
+    return np.stack([each.double().cpu().numpy() for each in rows])
 
 
 def _numbered(column: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from tdb_tui.formats import plain, signed, token_label
 from tdb_tui.replies import columns
 from tdb_tui.session import Snapshot
 from tdb_tui.state import RankView
+from tdb_tui.tables.chosen import column
 from tdb_tui.tables.estimates import MARK, disagreeing
 from tdb_tui.tables.examples import scored_text
 from tdb_tui.tables.ranking import Ranked
@@ -33,7 +34,7 @@ def text_rows(snapshot: Snapshot, shown: Ranked, rows: range) -> tuple[str, ...]
     measured = shown.measured(snapshot.asked, rows, effect)
     misled = _disagreeing(snapshot, shown, rows)
     mark = ("",) if misled.any() else ()
-    after = ("norm", "act", "reads") if shown.groups is None else ("rows",)
+    after = ("norm", "attn" if shown.by == "attn" else "act", "reads") if shown.groups is None else ("rows",)
     said = said_of(snapshot, table)
     says = ("says",) if any(said) else ()
     cells = [("#", "node", "total", "direct", effect.value, *mark, *after, *says)]
@@ -77,7 +78,8 @@ def _after(snapshot: Snapshot, shown: Ranked, table: NodeTable, row: int, place:
         return (f"{shown.groups.count[place]:,}",)
     node = table.node(row)
     read = _read_token(snapshot, node.component, node.pos) if node.key is None else ""
-    return plain(float(table.write_norm[row])), plain(float(table.act[row])), read
+    size = shown.values[place] if shown.by == "attn" else table.act[row]
+    return plain(float(table.write_norm[row])), plain(float(size)), read
 
 
 def _read_token(snapshot: Snapshot, part: Component, pos: int) -> str:
@@ -110,11 +112,13 @@ def json_rows(snapshot: Snapshot, shown: Ranked, rows: range) -> list[dict[str, 
     table = shown.table.take(chosen)
     effects = {effect.value: shown.measured(snapshot.asked, rows, effect) for effect in Effect}
     count = np.ones(len(table)) if shown.groups is None else shown.groups.count[chosen]
+    weights = column(snapshot.asked, table, shown.groups, "attn")
     misled, unmeasured = _disagreeing(snapshot, shown, rows), np.isnan(effects[Effect.ABLATED.value])
     said = said_of(snapshot, table)
     return [
         _row(table, at)
         | {name: _known(values[at]) for name, values in effects.items()}
+        | {"attn": _known(weights[at])}
         | {"disagrees": None if unmeasured[at] else bool(misled[at])}
         | {"count": int(count[at])}
         | {"explanation": best.text if (best := said[at]) else None, "score": best.score if best else None}

@@ -48,10 +48,10 @@ SIDES = {
 "What latents can stand for: the letters of their dictionaries, and the kinds of rows that give way to them."
 
 PER = {
-    "component": ("norm", "act", "key"),
-    "head": ("norm", "act", "key"),
-    "layer": ("norm", "act", "key", "index"),
-    "token": ("norm", "act", "key", "index", "layer"),
+    "component": ("norm", "act", "attn", "key"),
+    "head": ("norm", "act", "attn", "key"),
+    "layer": ("norm", "act", "attn", "key", "index"),
+    "token": ("norm", "act", "attn", "key", "index", "layer"),
 }
 "What `per` takes, and the columns that such groups do not have."
 

@@ -158,7 +158,7 @@ def _stops(snapshot: Snapshot) -> list[str]:
 
 
 def _edits(snapshot: Snapshot) -> list[str]:
-    edits = snapshot.state.inputs.edits
+    edits = snapshot.decided.inputs.edits
     names = dict.fromkeys(edit.name for edit in edits if edit.name)
     return [*(f"i{edit.number}" for edit in edits), *(f'"{name}"' if " " in name else name for name in names)]
 

@@ -38,6 +38,8 @@ class TitleView:
     "`1 intervention · 2 breakpoints`."
     frame: int = 0
     "Which frame the panes read for; 0 is the metric."
+    prompt: str = ""
+    "As it was typed."
 
 
 @dataclass(frozen=True, slots=True)

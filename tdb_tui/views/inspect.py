@@ -89,7 +89,7 @@ def _passed(snapshot: Snapshot, node: Node) -> Iterator[tuple[str, str]]:
 
 def _changed(snapshot: Snapshot, node: Node) -> Iterator[tuple[str, str]]:
     state = snapshot.state
-    for edit in state.inputs.edits:
+    for edit in snapshot.decided.inputs.edits:
         if any(change.component == node.component for change in flat(edit.changes)):
             yield "edited", f"i{edit.number} {edit.text}" + ("" if edit.enabled else "  (off)")
     for circuit in state.circuits:

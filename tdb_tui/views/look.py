@@ -102,7 +102,7 @@ class Looker:
 
     def _inspected(self, snapshot: Snapshot, node: str) -> RowsView:
         state = snapshot.state
-        key = snapshot.asked, state.inputs, state.pos, state.circuits, state.marks, node
+        key = snapshot.asked, snapshot.decided.inputs, state.pos, state.circuits, state.marks, node
         if self._inspect is None or key != self._inspect_key:
             self._inspect_key, self._inspect = key, inspect(snapshot, node)
         return self._inspect

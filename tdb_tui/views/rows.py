@@ -17,14 +17,17 @@ NEXT_TOKENS = 40
 def edits(snapshot: Snapshot) -> RowsView:
     """`i1 * -1.43 +1.93 ablate L9H9@* mean`: what it is worth and the metric after it, as far as they are known.
 
-    A switched-off one has `-`; nothing is run for this.
+    A switched-off one has `-`, one that waits to be run says so; nothing is run for this.
     """
-    inputs = snapshot.state.inputs
+    inputs, ran = snapshot.decided.inputs, snapshot.state.inputs.edits
     found = worths(inputs, snapshot.known)
-    rows = tuple(_edit(edit, worth) for edit, worth in zip(inputs.edits, found, strict=True))
+    rows = tuple(
+        _edit(edit, worth) + ("" if edit in ran else "  (not run)")
+        for edit, worth in zip(inputs.edits, found, strict=True)
+    )
     names = tuple(f"i{edit.number}" for edit in inputs.edits)
     title = "interventions (Δ, after)" if rows else "interventions"
-    partial = any(
+    partial = snapshot.waiting is None and any(
         edit.enabled and None in (worth.marginal, worth.cumulative)
         for edit, worth in zip(inputs.edits, found, strict=True)
     )
@@ -44,7 +47,7 @@ def _edit(edit: Edit, worth: Worth) -> str:
 def edits_of(snapshot: Snapshot, frozen: bool) -> dict[str, tuple[int, ...]]:
     """Component -> the edits that change it, or those that freeze it, so that one key can take them away again."""
     found: dict[str, tuple[int, ...]] = {}
-    for edit in snapshot.state.inputs.edits:
+    for edit in snapshot.decided.inputs.edits:
         for part in {
             change.component for change in flat(edit.changes) if isinstance(change, Freeze) is frozen
         }:

@@ -3,10 +3,12 @@
 import numpy as np
 
 from model.metrics import Quantity
+from model.printable import printable
 from tdb_tui.formats import frame_label, metric_text, probability, signed
 from tdb_tui.readings import Reading
 from tdb_tui.session import Snapshot
 from tdb_tui.views.data import TitleView
+from tdb_tui.waiting import STALE
 
 UNITS = {
     Quantity.LOGIT_DIFF: "ld",
@@ -22,16 +24,17 @@ UNITS = {
 
 def title(snapshot: Snapshot) -> TitleView:
     state, info = snapshot.state, snapshot.info
-    edited = bool(state.inputs.changes)
+    edited, stale = bool(state.inputs.changes), snapshot.waiting is not None
     return TitleView(
         model=info.name,
         metric=_trail(snapshot),
-        value=value(snapshot, edited),
+        value=value(snapshot, edited) + (f" {STALE}" if stale else ""),
         device=f"{info.device} {info.dtype.replace('float', 'f')}",
         probability=_probabilities(snapshot, edited),
         counts=" ".join(f"{count} {name}" for name, _, count in _counts(snapshot)),
         spelled=" · ".join(f"{count} {word}{'s' * (count > 1)}" for _, word, count in _counts(snapshot)),
         frame=state.frame,
+        prompt=printable(state.inputs.prompt.text),
     )
 
 
@@ -76,7 +79,7 @@ def _target_probability(reading: Reading) -> float:
 
 def _counts(snapshot: Snapshot) -> list[tuple[str, str, int]]:
     """What there is beside the run: its short name, its word, how many."""
-    state = snapshot.state
+    state = snapshot.decided
     edits = sum(edit.enabled for edit in state.inputs.edits)
     watches = sum(stop.watch for stop in state.stops)
     stops = len(state.stops) - watches

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 from textual.pilot import Pilot
 
 from model.sites import Site
@@ -22,7 +23,7 @@ GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "ui"
 
 def compare(name: str, app: TdbApp) -> None:
     """How long something took is not compared."""
-    shown = re.sub(r"\d+ ms", "# ms", screen(app))
+    shown = re.sub(r" *\d+ ms", " # ms", screen(app))
     path = GOLDEN / f"{name}.txt"
     if os.environ.get("UPDATE_GOLDEN"):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -162,8 +163,28 @@ CODES = {
 "What each kind of terminal may be told of a character: the palette's colours are exact entries of the table of 256."
 
 
+def looks(sent: str) -> str:
+    """How the cells of a screen that has been drawn anew look, a row a line: `7 28+10 38;5;24`, column and width."""
+    found: dict[int, list[str]] = {}
+    row, column, look = 0, 0, ""
+    for moved, codes, text in re.findall(
+        r"\x1b\[(\d+;\d+)H|\x1b\[([\d;]*)m|\x1b\[[^A-Za-z]*[A-Za-z]|([^\x1b]+)", sent
+    ):
+        if moved:
+            row, column = map(int, moved.split(";"))
+        elif codes:
+            look = ";".join(re.findall(r"[34]8;5;\d+|\d+", re.sub(r"\b(0|39|49)\b", "", codes)))
+        elif text:
+            if look:
+                found.setdefault(row, []).append(f"{column}+{cell_len(text)} {look}")
+            column += cell_len(text)
+    return "\n".join(f"{row:2} {'  '.join(runs)}" for row, runs in sorted(found.items()))
+
+
 def test_every_size_shows_the_same_signs_in_each_kind_of_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And looks as recorded, truecolour as 256."""
     shown: dict[tuple[int, int], set[str]] = {size: set() for size in SIZES}
+    looked: dict[tuple[int, int], dict[str, str]] = {size: {} for size in SIZES}
 
     async def drawn(app: TdbApp, pilot: Pilot[int]) -> None:
         await a_short_session(app, pilot)
@@ -174,8 +195,9 @@ def test_every_size_shows_the_same_signs_in_each_kind_of_colour(monkeypatch: pyt
             app.main.refresh()
             await pilot.pause()
             await pilot.pause()
-            shown[size].add(re.sub(r"\d+ ms", "# ms", screen(app)))
+            shown[size].add(re.sub(r" *\d+ ms", " # ms", screen(app)))
             sent = "".join(CountingDriver.written)
+            looked[size][mode] = looks(sent)
             told = ";".join(re.findall(r"\x1b\[([0-9;]*)m", sent))
             codes = set(re.findall(r"[34]8;5;\d+|[34]8;2;\d+;\d+;\d+|\d+", told))
             assert all(re.fullmatch(CODES[mode], code) for code in codes), (mode, size, codes)
@@ -188,6 +210,13 @@ def test_every_size_shows_the_same_signs_in_each_kind_of_colour(monkeypatch: pyt
         monkeypatch.setattr("textual.app.constants.COLOR_SYSTEM", MODES[mode])
         count((), drawn, size=SIZES[0])
     assert [len(texts) for texts in shown.values()] == [1] * len(SIZES), "what is said does not need colours"
+    for (width, height), modes in looked.items():
+        assert modes.pop("truecolor") == modes["256"]
+        text = "".join(f"{mode}\n{rows}\n\n" for mode, rows in modes.items())
+        path = GOLDEN / f"looks-{width}x{height}.txt"
+        if os.environ.get("UPDATE_GOLDEN"):
+            path.write_text(text, encoding="utf-8")
+        assert text == path.read_text(encoding="utf-8")
 
 
 FOCUS = {

@@ -113,3 +113,25 @@ def test_keys_move_the_selected_edit_and_the_cursor_goes_with_it() -> None:
         assert log(app)[-1] == "*** no edit is selected: 5 goes to them"
 
     play(body, size=WIDE)
+
+
+def test_edits_that_wait_are_marked_and_a_key_runs_them() -> None:
+    async def body(app: TdbApp, pilot: Pilot[int]) -> None:
+        assert app.session is not None
+        await type_line(app, pilot, "set autorun off")
+        ran = app.session.engine.sites_run
+        await press(app, pilot, "2", "x", "j", "x")
+        assert app.session.engine.sites_run == ran
+        assert " stale " in rows(app)[0] and "│ 2 iv" in rows(app)[0]
+        assert sum(row.endswith("(not run)") for row in rows(app)) == 2
+        await press(app, pilot, "x")
+        assert " stale " in rows(app)[0] and "│ 1 iv" in rows(app)[0], (
+            "the same key takes an edit away that has not been run"
+        )
+        await press(app, pilot, "n")
+        assert any("note: stale: this is of the run before" in row for row in log(app))
+        await press(app, pilot, "R")
+        assert " stale" not in rows(app)[0] and "(Δ " in rows(app)[0]
+        assert not any("(not run)" in row for row in rows(app))
+
+    play(body, size=WIDE)

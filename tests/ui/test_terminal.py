@@ -1,8 +1,13 @@
 """What the terminal is asked beyond drawing: title, bell, mouse, frames; the line that keeps the keys; colours."""
 
-from collections.abc import Iterator
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, ClassVar
 
 import pytest
+from textual.drivers._writer_thread import WriterThread
+from textual.drivers.headless_driver import HeadlessDriver
 from textual.pilot import Pilot
 
 from tdb_tui.app import TdbApp, chosen_theme
@@ -12,7 +17,7 @@ from tdb_tui.panes.drawing import SIXTEEN, Drawing
 from tdb_tui.panes.pane import Painted
 from tdb_tui.panes.terminal import LONG_SECONDS, Manners, Terminal
 from tdb_tui.theming import Colours, colours
-from tests.ui.screens import PROMPT, log, play, press, rows, screen, session, type_line
+from tests.ui.screens import PROMPT, log, play, press, rows, screen, session, settled, type_line
 
 
 @pytest.fixture
@@ -197,3 +202,73 @@ def test_the_screen_itself_takes_colours_on_top_of_a_theme(
         assert app.main.styles.background.hex == "#101010"
 
     play(body, app(colours=Colours({}, {"background": "#101010"})))
+
+
+class Slow(HeadlessDriver):
+    """A terminal that takes nothing as long as its gate is closed, behind the library's own writing thread."""
+
+    gate = threading.Event()
+    written: ClassVar[list[str]] = []
+
+    def __init__(self, *args: Any, **how: Any) -> None:
+        super().__init__(*args, **how)
+        self._writer_thread = WriterThread(self)  # pyright: ignore[reportArgumentType]  # it only writes and flushes
+        self._writer_thread.start()
+
+    @property
+    def is_headless(self) -> bool:
+        return False
+
+    def write(self, data: str) -> None:
+        """Called by whoever draws, and by the thread."""
+        if threading.current_thread() is not self._writer_thread:
+            self._writer_thread.write(data)
+        elif self.gate.wait(30):
+            self.written.append(data)
+
+    def close(self) -> None:
+        self.gate.set()
+        self._writer_thread.stop()
+
+
+def test_a_terminal_that_is_behind_gets_the_last_frame_and_not_those_before_it() -> None:
+    async def body(app: TdbApp, pilot: Pilot[int]) -> None:
+        await wait_until(lambda: not app.terminal.behind)
+        Slow.written.clear()
+        Slow.gate.clear()
+        for _ in range(40):  # more than the library would queue
+            app.simulate_key("j")
+            await asyncio.sleep(0.02)  # longer than a frame
+        app.simulate_key("n")
+        await wait_until(lambda: not app.worker.busy)
+        writer = app._driver._writer_thread  # pyright: ignore
+        assert writer._queue.qsize() <= 2, "a frame on its way and one that waits"
+        assert app.session is not None and app.session.state.place.line == 1, "keys are answered all the same"
+        assert app.main.listing.cursor == 1
+        Slow.gate.set()
+        await wait_until(lambda: not app.terminal.behind and not app.main._dirty_widgets)
+        sent = "".join(Slow.written)
+        assert len(Slow.written) <= 6 and "> A0 attn @END" in sent, "what is there in the end is drawn"
+
+    app_ = app()
+    app_.driver_class = Slow
+    Slow.gate.set()
+    play_for_real(body, app_)
+
+
+async def wait_until(so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not so():
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)  # a frame more, if there is one
+
+
+def play_for_real(body: Callable[[TdbApp, Pilot[int]], Awaitable[None]], app: TdbApp) -> None:
+    """`play`, with frames that are rendered in full."""
+
+    async def run() -> None:
+        async with app.run_test(headless=False, size=(80, 24)) as pilot:
+            await settled(app, pilot)
+            await body(app, pilot)
+
+    asyncio.run(run())
