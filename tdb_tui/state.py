@@ -238,7 +238,7 @@ class RankView:
     each: int | None = None
     "Only so many of each kind, the first in order."
     latents: frozenset[str] = frozenset()
-    "Letters of the dictionaries whose latents stand in the rows' places: `m` for MLPs and neurons, `a` for heads."
+    "What latents stand in the places of: `mlps`, `heads`, `stream`."
     first: int = 0
     "Of a ranking too long to be at hand as a whole, the place from which on it is shown."
 

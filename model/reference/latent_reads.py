@@ -11,7 +11,7 @@ from torch import Tensor
 
 from model.components import DICTIONARY, RESIDUAL, SCALES, Component, Node
 from model.reference.dictionaries import PlainDictionary
-from model.reference.edits import Pass
+from model.reference.passes import Pass
 from model.reference.run import PlainGPT2, gelu_slope
 from model.reference.splices import STREAM, Place, line_of_place, out_of, parts_at, taken_apart
 

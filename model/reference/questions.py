@@ -14,8 +14,8 @@ from model.components import Kind, Node
 from model.metrics import Metric
 from model.probes import Activation, Direction
 from model.reference import latent_reads
-from model.reference.edits import Pass
 from model.reference.metrics import activation_line, activation_of, activation_weights, metric_of, weights_of
+from model.reference.passes import Pass
 from model.reference.run import PlainGPT2, gelu_slope
 
 

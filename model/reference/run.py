@@ -18,8 +18,9 @@ from torch import Tensor
 from model.components import Component, Kind
 from model.edits.interventions import Change, Compound, flat
 from model.files import read_json, read_tensors
-from model.reference.edits import NOTHING, Edit, Given, Handed, Pass, Place, edits
-from model.reference.splices import Parts
+from model.reference.edits import edits
+from model.reference.passes import NOTHING, Edit, Given, Handed, Pass
+from model.reference.splices import Parts, Place
 from model.reference.told import apart
 from model.reference.wiring import Reads, Scales, given_by
 

@@ -13,11 +13,16 @@ from torch import Tensor
 from model.components import DICTIONARY, RESIDUAL, Component, Kind, Node
 from model.edits.interventions import Ablate, Mode, Span
 from model.reference import effects
-from model.reference.edits import NOTHING, Given, Pass, Place, edits, place_of
+from model.reference.books import books as unwired_books
+from model.reference.books import constants
+from model.reference.edits import edits, place_of
+from model.reference.passes import NOTHING, Given, Pass
 from model.reference.questions import Question, reread, value_of
 from model.reference.run import PlainGPT2, Tick, no_tick
+from model.reference.splices import Place
 from model.reference.told import apart, told
 from model.reference.wiring import Reads, Scales
+from model.reference.writes import line_of
 
 STEP = 1e-3
 """Of the node's write, either way."""
@@ -47,7 +52,7 @@ def effects_of(
         raise ValueError(f"what edits of edges and paths add at {node.component} is unknown to it")
     none = tuple(each * 0 for each in run.stream)
     found = effects.effects_of(plain, run, question, node, none)
-    if effects.line_of(node.component) >= question.line:
+    if line_of(node.component) >= question.line:
         return found
     total = _slope(plain, run, question, node, given, held, tick)
     direct = found.direct
@@ -65,14 +70,14 @@ def effects_of(
 def books(plain: PlainGPT2, run: Pass, question: Question, given: Given = NOTHING) -> tuple[float, float]:
     """The direct effects of all that is no bias, what edges and paths add among it, and of biases and constants."""
     if question.line != plain.last:
-        return effects.books(plain, run, question)
+        return unwired_books(plain, run, question)
     biases = 0.0
     for pos in sorted({pos for pos, _ in question.reads}):
         for layer in range(plain.n_layer):
             for kind in (Kind.ATTN_BIAS, Kind.MLP_BIAS):
                 biases += _direct(plain, run, question, Node(Component(kind, layer), pos), given)
     written = _read_at_scale(plain, run, run, question)
-    return written - biases, biases + effects.constants(plain, run, question)
+    return written - biases, biases + constants(plain, run, question)
 
 
 def _scaled(node: Node, factor: float) -> Ablate:

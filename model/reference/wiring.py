@@ -16,7 +16,9 @@ from model.components import Component, Kind
 from model.edits.edges import NODE_CHANGES, EdgeChange, EdgeKeep
 from model.edits.links import reading_line
 from model.edits.path_edits import Meaning, PathPatch
-from model.reference.edits import NOTHING, Edit, Given, Handed, Pass, Place, edits, known, place_of
+from model.reference.edits import edits, known, place_of
+from model.reference.passes import NOTHING, Edit, Given, Handed, Pass
+from model.reference.splices import Place
 from model.reference.told import Carried, Tail, Told, is_within, sent, tokens, told
 
 if TYPE_CHECKING:  # its pass asks here what readers meet

@@ -13,8 +13,8 @@ from model.components import Kind, Node
 from model.edits.interventions import Ablate, Change, Freeze, Mode, Patch, Span, flat
 from model.metrics import Quantity
 from model.nodes import NodeTable
-from model.reference import effects, questions, slopes
-from model.reference.edits import NOTHING, Given
+from model.reference import books, effects, questions, slopes
+from model.reference.passes import NOTHING, Given
 from model.reference.questions import Question
 from model.reference.run import PlainGPT2, Tick
 from model.sites import Where
@@ -117,7 +117,7 @@ class Second:
         Raises ValueError where edges and paths make these unknown.
         """
         if not slopes.is_wired(self.run):
-            return effects.books(self.plain, self.run, self.question, [plain_place(at) for at in places])
+            return books.books(self.plain, self.run, self.question, [plain_place(at) for at in places])
         if places:
             raise ValueError("what a dictionary's parts do where edges are edited is unknown to it")
         return slopes.books(self.plain, self.run, self.question, self.given)

@@ -17,11 +17,12 @@ from model.effects.attribution import gradients
 from model.gpt2 import GPT2
 from model.metrics import PROBES, Metric, Quantity, Reference
 from model.probes import Activation, Direction
-from model.reference import effects, questions
-from model.reference.edits import Given, Pass
+from model.reference import books, effects, questions
 from model.reference.metrics import metric_of, weights_of
+from model.reference.passes import Given, Pass
 from model.reference.questions import Question
 from model.reference.run import PlainGPT2, gelu, gelu_slope, read_plain
+from model.reference.writes import write_of
 from model.sets.tables import WHOLE
 from model.sites import Site
 from model.trace import RECORDED, record
@@ -161,7 +162,7 @@ def test_every_write_read_again_adds_up_to_the_question(
 ) -> None:
     run = plain.run(TOKENS, CASES[name], given)
     question = asked(plain, run, metric)
-    parts, biases = effects.books(plain, run, question)
+    parts, biases = books.books(plain, run, question)
     assert parts + biases == pytest.approx(questions.value_of(plain, run, question), abs=1e-10)
 
 
@@ -224,7 +225,7 @@ def test_a_frame_of_a_head_asks_for_its_score_and_its_value(plain: PlainGPT2) ->
         question = questions.about_node(plain, run, Node(L1H2, END, 3), via, before)
         assert questions.value_of(plain, run, question) == pytest.approx(times * score, abs=1e-12)
     value = questions.about_node(plain, run, Node(L1H2, END), "v", before)
-    write = effects.write_of(plain, run, Node(L1H2, END))
+    write = write_of(plain, run, Node(L1H2, END))
     direct = float(questions.reread(plain, run, before, END, write))
     assert questions.value_of(plain, run, value) == pytest.approx(direct, abs=1e-12)
 

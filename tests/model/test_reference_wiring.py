@@ -10,7 +10,7 @@ from model.edits.edges import Carried, EdgeChange
 from model.edits.interventions import Ablate, Change, Mode, Patch, Span
 from model.edits.path_edits import Meaning, PathPatch
 from model.gpt2 import GPT2
-from model.reference.edits import Given
+from model.reference.passes import Given
 from model.reference.run import PlainGPT2
 from model.sites import Site
 from model.trace import RECORDED, record
