@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from model.components import Kind
+from model.components import Component, Kind
 from model.edits.interventions import Change, Where
 from model.gpt2 import wide
 from model.lines import last_line, scale_site
@@ -22,6 +22,10 @@ class Edited(Protocol):
     def changes(self) -> tuple[Change, ...]: ...
 
     def __getitem__(self, where: Where, /) -> Tensor: ...
+
+    def added(self, reader: Component) -> Tensor | None:
+        """What edges add to the stream that a reader alone meets: [pos, d_model]."""
+        ...
 
 
 def held_tokens(run: Edited, line: int, n_layer: int) -> Tensor:

@@ -14,7 +14,7 @@ from model.gpt2 import GPT2
 from model.held import held_scale, held_scales
 from model.lines import last_line, residual_site
 from model.metrics import Metric
-from model.probes import Probe, positions_of, probe_line, probed
+from model.probes import Probe, met_by, positions_of, probe_line, probed
 from model.sites import Site
 from model.trace import Trace
 
@@ -61,16 +61,18 @@ def lens_values(model: GPT2, trace: Trace, metric: Metric, pos: int) -> NDArray[
     A probe is read so up to its own line; after it, it stays.  A head's attention is always read at its own query.
     """
     if metric.probe is not None:
-        own = positions_of(metric.probe, metric.pos)
-        return _probe_values(model, trace, metric.probe, own if len(own) > 1 else (pos,))
+        through_attention = len(positions_of(metric.probe, metric.pos)) > 1
+        return _probe_values(model, trace, metric.probe, metric.pos if through_attention else pos)
     normed = read(model, trace, residuals(trace, model.config.n_layer, pos), pos)
     return metric.of_normed(normed, model.unembedding).double().cpu().numpy()
 
 
-def _probe_values(model: GPT2, trace: Trace, probe: Probe, positions: tuple[int, ...]) -> NDArray[np.float64]:
+def _probe_values(model: GPT2, trace: Trace, probe: Probe, pos: int) -> NDArray[np.float64]:
+    positions, line = positions_of(probe, pos), probe_line(probe)
     streams = torch.stack([residuals(trace, model.config.n_layer, at) for at in positions], 1)
-    held = held_scales(trace, probe_line(probe), model.config.n_layer, positions)
-    found = probed(model, probe, streams[: probe_line(probe)], held=held)  # [line, read, d_model] -> [line]
+    streams[line - 1] = met_by(probe, pos, streams[line - 1], trace.added)
+    held = held_scales(trace, line, model.config.n_layer, positions)
+    found = probed(model, probe, streams[:line], held=held)  # [line, read, d_model] -> [line]
     return torch.cat([found, found[-1:].expand(len(streams) - len(found))]).double().cpu().numpy()
 
 

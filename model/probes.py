@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from model.components import Component, Kind
-from model.edits.interventions import Recorded
+from model.edits.met import Added, as_met
 from model.gpt2 import GPT2, Config, wide
 from model.held import Edited, held_scales
 from model.lines import last_line, norm_before, normed, residual_site
@@ -60,8 +60,19 @@ def probe_line(probe: Probe) -> int:
 
 
 def positions_of(probe: Probe, pos: int) -> tuple[int, ...]:
-    """The tokens that a probe at token `pos` reads, that token last."""
-    return tuple(range(pos + 1)) if isinstance(probe, Activation) and probe.key is not None else (pos,)
+    """The tokens that a probe at token `pos` reads: of a head's attention every key's, and last the query's."""
+    return tuple(range(pos + 1)) * (len(readers_of(probe, pos)) > 1) + (pos,)
+
+
+def readers_of(probe: Probe, pos: int) -> tuple[Component | None, ...]:
+    """Who reads there, for each: None is no part of the model."""
+    if isinstance(probe, Direction):
+        return (None,)
+    part = probe.component
+    if part.kind is Kind.NEURON:
+        return (Component(Kind.MLP, part.layer),)
+    query, key = (Component(kind, part.layer, part.index) for kind in (Kind.Q, Kind.K))
+    return (key,) * (pos + 1) + (query,)
 
 
 def refuse_probe(probe: Probe, pos: int, config: Config) -> None:
@@ -116,9 +127,15 @@ def set_scales(model: GPT2, trace: Edited, probe: Probe, pos: int) -> Tensor | N
     return held_scales(trace, probe_line(probe), model.config.n_layer, positions_of(probe, pos))
 
 
-def recorded(model: GPT2, trace: Recorded, probe: Probe, pos: int) -> Tensor:
-    """The residual stream that a probe read in a run: [read, d_model]."""
-    return trace[residual_site(probe_line(probe), model.config.n_layer)][list(positions_of(probe, pos))]
+def recorded(model: GPT2, trace: Edited, probe: Probe, pos: int) -> Tensor:
+    """The residual stream that a probe read in a run, as each of its readers met it: [read, d_model]."""
+    resid = trace[residual_site(probe_line(probe), model.config.n_layer)]
+    return met_by(probe, pos, resid[list(positions_of(probe, pos))], trace.added)
+
+
+def met_by(probe: Probe, pos: int, read: Tensor, added: Added) -> Tensor:
+    """What a probe reads, with what edges add for its readers: [..., read, d_model] -> the same."""
+    return as_met(read, positions_of(probe, pos), readers_of(probe, pos), added)
 
 
 def linear_part(model: GPT2, probe: Probe, read: Tensor) -> Tensor:
@@ -139,7 +156,7 @@ def _of_seen(model: GPT2, probe: Probe, read: Tensor) -> Tensor:
         fc = block.mlp.c_fc
         pre = read[..., -1, :] @ wide(fc.weight[:, part.index]) + wide(fc.bias[part.index])
         return torch.nn.functional.gelu(pre, approximate="tanh")
-    query, keys = _projected(model, part, 0, read[..., -1, :]), _projected(model, part, 1, read)
+    query, keys = _projected(model, part, 0, read[..., -1, :]), _projected(model, part, 1, read[..., :-1, :])
     scores = (keys * query[..., None, :]).sum(-1) / math.sqrt(model.config.d_head)  # [..., key]
     return scores.softmax(-1)[..., probe.key]
 

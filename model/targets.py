@@ -16,10 +16,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model.components import Component, Kind, Node
+from model.edits.edge_tables import left_by
+from model.edits.interventions import SINGLE
+from model.edits.links import INPUTS, reading_line
+from model.edits.path_edits import PathPatch
 from model.gpt2 import GPT2, wide
-from model.lines import last_line, norm_before, scale_site
+from model.lines import last_line, norm_before
 from model.metrics import Metric, final_gradient
-from model.probes import Direction, linear_part, positions_of, probe_line, recorded, seen, set_scales
+from model.probes import (
+    Direction,
+    linear_part,
+    positions_of,
+    probe_line,
+    readers_of,
+    recorded,
+    seen,
+    set_scales,
+)
+from model.readers import scale_met, stream_met
 from model.sites import Site
 from model.trace import Trace
 
@@ -40,6 +54,8 @@ class Read:
     pos: int
     normed: Tensor
     "dS / d(layer norm's output), or by the residual stream itself where there is none: [d_model]."
+    reader: Component | None = None
+    "Whose stream it is, where readers may meet streams of their own; None is that which all read."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +80,7 @@ def gradient_at(model: GPT2, trace: Trace, target: Target, read: Read) -> Tensor
     if target.raw:
         return read.normed
     weighted = read.normed * wide(norm_before(model, target.line).weight)
-    return (weighted - weighted.mean()) / trace[scale_site(target.line, model.config.n_layer)][read.pos]
+    return (weighted - weighted.mean()) / scale_met(model, trace, target.line, read.reader)[read.pos]
 
 
 def bias_part(model: GPT2, trace: Trace, target: Target) -> float:
@@ -96,8 +112,8 @@ def _probe_target(model: GPT2, trace: Trace, metric: Metric) -> Target:
     held = set_scales(model, trace, probe, metric.pos)
     read = seen(model, probe, recorded(model, trace, probe, metric.pos), held=held)
     gradient = linear_part(model, probe, read)
-    positions = positions_of(probe, metric.pos)
-    reads = tuple(Read(pos, row) for pos, row in zip(positions, gradient, strict=True))
+    places = zip(positions_of(probe, metric.pos), gradient, readers_of(probe, metric.pos), strict=True)
+    reads = tuple(Read(pos, row, reader) for pos, row, reader in places)
     value = float((read * gradient).double().sum())
     return Target(probe_line(probe), reads, 0.0, value, raw=isinstance(probe, Direction))
 
@@ -128,8 +144,11 @@ def _neuron(model: GPT2, trace: Trace, part: Component, pos: int) -> Target:
     """A neuron's pre-activation: LN2(resid_mid) . W_in[:, n] + b_in[n]."""
     fc = model.blocks[part.layer].mlp.c_fc
     value = float(trace[Site.MLP_PRE, part.layer][pos, part.index])
-    read = Read(pos, wide(fc.weight[:, part.index]))
-    return Target(2 + 2 * part.layer, (read,), float(fc.bias[part.index]), value)
+    weight = wide(fc.weight[:, part.index])
+    read, constant = read_through(
+        model, trace, Component(Kind.MLP, part.layer), pos, weight, float(fc.bias[part.index]), value
+    )
+    return Target(2 + 2 * part.layer, (read,), constant, value)
 
 
 def _mlp(model: GPT2, trace: Trace, layer: int, pos: int, wanted: Tensor) -> Target:
@@ -140,8 +159,10 @@ def _mlp(model: GPT2, trace: Trace, layer: int, pos: int, wanted: Tensor) -> Tar
         leaf = pre.detach().requires_grad_()
         wish = F.gelu(leaf, approximate="tanh") @ (wide(mlp.c_proj.weight) @ wanted)
         (weight,) = torch.autograd.grad(wish, leaf)
-    read = Read(pos, wide(mlp.c_fc.weight) @ weight)
-    return Target(2 + 2 * layer, (read,), float(wide(mlp.c_fc.bias) @ weight), float(pre @ weight))
+    value, bias = float(pre @ weight), float(wide(mlp.c_fc.bias) @ weight)
+    normed = wide(mlp.c_fc.weight) @ weight
+    read, constant = read_through(model, trace, Component(Kind.MLP, layer), pos, normed, bias, value)
+    return Target(2 + 2 * layer, (read,), constant, value)
 
 
 def _score(model: GPT2, trace: Trace, node: Node, via: Via) -> Target:
@@ -156,12 +177,15 @@ def _score(model: GPT2, trace: Trace, node: Node, via: Via) -> Target:
     w_q, b_q, w_k, b_k = query_key(model, part)
     reads: list[Read] = []
     constant = 0.0
-    if via in (Via.Q, Via.QK):
-        reads.append(Read(query, w_q @ k / scale))
-        constant += float(b_q @ k) / scale
-    if via in (Via.K, Via.QK):
-        reads.append(Read(key, w_k @ q / scale))
-        constant += float(b_k @ q) / scale
+    for letter, pos, weight, bias, other in (
+        (Via.Q, query, w_q, b_q, k),
+        (Via.K, key, w_k, b_k, q),
+    ):
+        if via in (letter, Via.QK):
+            reader, normed = head_input(part, letter), weight @ other / scale
+            read, own = read_through(model, trace, reader, pos, normed, float(bias @ other) / scale, score)
+            reads.append(read)
+            constant += own
     return Target(1 + 2 * part.layer, tuple(reads), constant, score * len(reads))
 
 
@@ -174,11 +198,58 @@ def _value(model: GPT2, trace: Trace, node: Node, wanted: Tensor) -> Target:
     along = wide(block.attn.c_proj.weight[rows]) @ wanted  # [d_head]
     pattern = wide(trace[Site.PATTERN, part.layer][part.index, query])
     keys = range(query + 1) if node.key is None else [node.key]
-    reads = tuple(Read(key, pattern[key] * (w_v @ along)) for key in keys)
-    weight = float(sum(pattern[key] for key in keys))
     v = wide(trace[Site.V, part.layer][part.index])
-    value = sum(float(pattern[key] * (v[key] @ along)) for key in keys)
-    return Target(1 + 2 * part.layer, reads, weight * float(b_v @ along), value)
+    reads: list[Read] = []
+    constant = total = 0.0
+    for key in keys:
+        normed, value = pattern[key] * (w_v @ along), float(pattern[key] * (v[key] @ along))
+        bias = float(pattern[key] * (b_v @ along))
+        read, own = read_through(model, trace, head_input(part, Via.V), key, normed, bias, value)
+        reads.append(read)
+        constant, total = constant + own, total + value
+    return Target(1 + 2 * part.layer, tuple(reads), constant, total)
+
+
+def head_input(head: Component, via: Via) -> Component:
+    """A head's query, key or value as what reads the stream.  Raises KeyError for both at once."""
+    return Component(Kind[via.name], head.layer, head.index)
+
+
+def read_through(
+    model: GPT2, trace: Trace, reader: Component, pos: int, normed: Tensor, bias: float, value: float
+) -> tuple[Read, float]:
+    """A read of what a reader puts out at a token, and its constant; `value` is what it comes to in the run.
+
+    Where edits of that input, or paths that give it, are in force, only what they leave moves with the stream: the
+    rest is constant.
+    """
+    left = left_of_input(trace, reader, pos)
+    if left is None:
+        return Read(pos, normed, reader), bias
+    line = reading_line(reader, model.config.n_layer)
+    stream, norm = stream_met(model, trace, line, reader)[pos], norm_before(model, line)
+    seen = (stream - stream.mean()) / scale_met(model, trace, line, reader)[pos] * wide(norm.weight)
+    normed = left * normed
+    return Read(pos, normed, reader), value - float((seen + wide(norm.bias)) @ normed)
+
+
+def left_of_input(trace: Trace, reader: Component, pos: int) -> float | None:
+    """How much of what a reader makes of the stream edits leave at a token, as a factor; None where none is of it."""
+    left: float | None = None
+    for change in trace.changes:
+        here = change.span is None or change.span.first <= pos <= change.span.last
+        if isinstance(change, PathPatch):
+            if here and reader in change.receivers:
+                return 0.0  # it is given to read, whatever has been edited
+        elif here and isinstance(change, SINGLE) and _is_of(change.component, reader):
+            left = left_by(change) * (1.0 if left is None else left)
+    return left
+
+
+def _is_of(part: Component, reader: Component) -> bool:
+    """Whether a part is a head's query, key or value, or every head's, and that is what the reader makes."""
+    same = (part.kind, part.layer) == (reader.kind, reader.layer)
+    return part.kind in INPUTS and same and part.index in (None, reader.index)
 
 
 def _wanted(model: GPT2, trace: Trace, node: Node, of: Target | None) -> Tensor:
@@ -188,13 +259,35 @@ def _wanted(model: GPT2, trace: Trace, node: Node, of: Target | None) -> Tensor:
     own = line_of(node.component)
     if own >= of.line:
         raise ValueError(f"{node.component} comes after what reads: trace something upstream of it")
-    wanted = [gradient_at(model, trace, of, read) for read in of.reads if read.pos == node.pos]
-    if not wanted:
+    if not any(read.pos == node.pos for read in of.reads):
         there = " or ".join(f"@{pos}" for pos in sorted({read.pos for read in of.reads}))
         raise ValueError(
             f"{node.component}@{node.pos} writes to a token that is not read downstream: trace a node at {there}"
         )
-    return torch.stack(wanted).sum(0)
+    return wanted_at(model, trace, of, node)
+
+
+def wanted_at(model: GPT2, trace: Trace, target: Target, node: Node) -> Tensor:
+    """dS / d(what a node writes), directly, the scale held: [d_model].
+
+    Of a write that an edited edge does not carry to those who read, what it still carries counts.
+    """
+    found = torch.zeros(model.config.d_model).to(target.reads[0].normed)
+    for read in target.reads:
+        if read.pos == node.pos:
+            reader = reader_of(model, target, read)
+            share = 1.0
+            if trace.met is not None and reader is not None:
+                share = trace.met.share(reader, node.component, node.key, node.pos)
+            found += share * gradient_at(model, trace, target, read)
+    return found
+
+
+def reader_of(model: GPT2, target: Target, read: Read) -> Component | None:
+    """What reads: the unembedding where no part within the model is named and that is where the target reads."""
+    if read.reader is None and target.line == last_line(model.config.n_layer):
+        return Component(Kind.UNEMBED)
+    return read.reader
 
 
 def line_of(part: Component) -> int:

@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 
 from model.acts import Acts, can_be_made
+from model.components import Component
 from model.dictionaries import Dictionaries
 from model.edits.interventions import Change, Compound, Sources, Splice, Where, first_layer, flat
+from model.edits.met import Met
 from model.edits.paths import hook_of
+from model.edits.wiring import Wiring
 from model.gpt2 import GPT2
 from model.metrics import Metric, Reference
 from model.probes import probe_value
@@ -40,6 +43,15 @@ class Trace:
     "Through which it can be read, by the place that each takes apart."
     spliced: Mapping[Where, Splice] = field(default_factory=lambda: MappingProxyType({}))
     "What edits made of the parts of those that they are of."
+    met: Met | None = None
+    "Where edges have been edited: what their readers meet."
+
+    def added(self, reader: Component) -> Tensor | None:
+        """What edited edges add to the stream that a reader alone meets, None where none do: [pos, d_model].
+
+        None for U, too: its stream is recorded as it meets it.
+        """
+        return None if self.met is None else self.met.added(reader)
 
     def __getitem__(self, where: Where) -> Tensor:
         return self.acts[where]
@@ -115,8 +127,9 @@ def record(
         resid = entering(base, first)
     resid = model.layers(resid, hook, first=max(first, 0))
     model.final_norm(resid, hook)
-    found = Acts(acts, frozenset(again)), sources.dictionaries, MappingProxyType(spliced)
-    return Trace(tuple(tokens), changes, *found)
+    kept = Acts(acts, frozenset(again))
+    met = Met(made, kept) if isinstance(made, Wiring) else None
+    return Trace(tuple(tokens), changes, kept, sources.dictionaries, MappingProxyType(spliced), met)
 
 
 def shared_layers(base: Trace, tokens: Sequence[int], changes: Sequence[Change], n_layer: int) -> int:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.components import Node
+from model.edits.met import as_met
 from model.effects import attribution, embeddings
 from model.effects.attribution import Gradients, Treatment
 from model.effects.latents import GROUPS as DICTIONARY_GROUPS
@@ -313,5 +314,7 @@ class Asked:
         after = torch.stack(
             [residuals(self.run.trace, n_layer, at) for at in scorer.positions], 1
         )  # [line, read, d_model]
+        at = scorer.line - 1  # where it reads, as its readers meet it
+        after[at] = as_met(after[at], scorer.positions, scorer.readers, self.run.trace.added)
         values = scorer.score(after[: scorer.line], self.run.trace).double().cpu().numpy()
         return np.concatenate([values, np.full(len(after) - len(values), values[-1])])

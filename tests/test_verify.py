@@ -79,6 +79,26 @@ SCENES = (
         "path L0H1@3 -> U,M3,L3H1 from B mlps ;; edge ablate M0 -> M1 ;; set ln all ;; rank",
         marks=pytest.mark.slow,
     ),
+    *(
+        pytest.param(scene, marks=pytest.mark.slow)
+        for scene in (
+            "edge patch M0,L1H2 -> L3H1.q from B ;; trace L3H1@END via q ;; rank all",
+            "edge patch M0 -> L3H1.q from B ;; set ln none ;; trace L3H1@END<END via qk ;; rank all",
+            "edge keep L0H1 -> L3H1.v, M1 -> L3H1.v, L3H1 -> U from B ;; trace L3H1@END via v ;; rank biases",
+            "edge ablate M0,L1H2 -> M3 noise 0.5 ;; trace N3.5@END ;; rank all",
+            "patch L3H1.q@END from B ;; ablate L3.k scale 0.5 ;; trace L3H1@END via qk ;; rank all",
+            "path L0H1 -> M3,L3H1.k from B mlps ;; trace L3H1@END via k ;; rank all",
+            "steer resid_mid.1@END += 2 * dir(Mary) ;; edge ablate M0 -> M3,U ;; rank biases",
+            "ablate resid_pre.2@3:9 scale 0.5 ;; edge patch M0,L1H2 -> M3,L3H1 from B ;; rank all",
+            "ablate resid_pre.2@END scale 0.5 ;; edge patch M0 -> U from B ;; set ln none ;; rank all by direct",
+            "patch resid_pre.2@END from B ;; edge ablate M0,M2 -> M3 ;; trace M3@END ;; rank all by direct",
+            "steer resid_mid.3@END += 2 * dir(Mary) ;; edge patch M0 -> M3 from B ;; trace M3@END ;; rank all by direct",
+            "steer resid_post.3@END += 2 * dir(Mary) ;; edge patch M0 -> U from B ;; set ln all ;; rank all by direct",
+            "steer resid_pre.2@END += dir(Mary) ;; path L0H1 -> M3,U from B ;; rank all by direct",
+        )
+    ),
+    "edge ablate L0H1@END<Mary,N1.5 -> U ;; rank all by direct",
+    "edge patch WTE -> M0,U from B ;; ablate M0@END ;; rank all by direct",
 )
 
 COMPARED = verifying.compared_with_transformers

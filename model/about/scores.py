@@ -13,7 +13,7 @@ over the row's other keys (or minus that of one other key), each counting the sa
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,10 +21,13 @@ from torch import Tensor
 
 from model.components import Component, Kind
 from model.effects.attribution import head_matrices, overwritten
+from model.effects.sublayers import added_by_edits, stream_edits
 from model.gpt2 import GPT2, wide
+from model.lines import written_on
 from model.nodes import Floats
+from model.readers import scale_met
 from model.sites import Site
-from model.targets import Via, query_key
+from model.targets import Via, head_input, left_of_input, query_key
 from model.trace import Trace
 
 _Part = tuple[Component, Tensor]
@@ -38,7 +41,8 @@ class ScoreParts:
     query: int
     via: Via
     sources: tuple[Component, ...]
-    "In the order of the pass; last what the layer adds itself, its norm's bias and the end's own (`BT`)."
+    """In the order of the pass, then what edits of the stream and edges have added to it; last what the layer adds
+    itself, its norm's bias and the end's own (`BT`), and what edits of the query or key have made of it."""
     parts: Floats
     "Each source's part in each visible key's score: [source, key], keys up to the query."
 
@@ -72,9 +76,13 @@ class ScoreParts:
 @torch.no_grad()
 def row_scores(trace: Trace, head: Component, query: int) -> Floats:
     """A head's pre-softmax scores of one query with every key that it sees, as the run had them: [key]."""
+    return _row_scores(trace, head, query).double().cpu().numpy()
+
+
+def _row_scores(trace: Trace, head: Component, query: int) -> Tensor:
     q = wide(trace[Site.Q, head.layer][head.index, query])
     k = wide(trace[Site.K, head.layer][head.index, : query + 1])  # [key, d_head]
-    return (k @ q / math.sqrt(len(q))).double().cpu().numpy()
+    return k @ q / math.sqrt(len(q))
 
 
 @torch.no_grad()
@@ -90,11 +98,45 @@ def score_parts(model: GPT2, trace: Trace, head: Component, query: int, via: Via
     if via not in (Via.Q, Via.K):
         raise ValueError(f"a score is read at its query or at its key, not through {via.value}: q or k")
     pull, constant = _pull(model, trace, head, query, via)
+    reader = head_input(head, via)
+    tokens = [query] * (query + 1) if via is Via.Q else list(range(query + 1))
     at = slice(query, query + 1) if via is Via.Q else slice(query + 1)
-    own = Component(Kind.TARGET_BIAS), constant
-    found = [*_embeddings(trace, pull, at), *_layers(model, trace, head.layer, pull, at), own]
-    parts = torch.stack([part for _, part in found]).double().cpu().numpy()
-    return ScoreParts(query, via, tuple(source for source, _ in found), parts)
+    written = [*_embeddings(trace, pull, at), *_layers(model, trace, head.layer, pull, at)]
+    added = dict(_added(trace, head.layer, pull, at))
+    if (by_edges := trace.added(reader)) is not None:
+        arriving = [(part, _arriving(trace, reader, part, share, pull, tokens)) for part, share in written]
+        more, place = _met(by_edges[at], pull), Component(Kind.RESID_PRE, head.layer)
+        for (_, share), (_, less) in zip(written, arriving, strict=True):
+            more = more + share - less
+        written, added[place] = arriving, more + added.get(place, torch.zeros_like(more))
+    parts = torch.stack([part for _, part in (*written, *added.items())])
+    for row, pos in enumerate(tokens):
+        left = left_of_input(trace, reader, pos)
+        if left is not None:  # what is not left of it is as an edit has made it
+            parts[:, row] *= left
+            constant[row] = _row_scores(trace, head, query)[row] - parts[:, row].sum()
+    sources = (*(part for part, _ in written), *added, Component(Kind.TARGET_BIAS))
+    return ScoreParts(query, via, sources, torch.cat([parts, constant[None]]).double().cpu().numpy())
+
+
+def _added(trace: Trace, layer: int, pull: Tensor, at: slice) -> Iterator[_Part]:
+    """What edits of the residual stream have added before a layer."""
+    for place in stream_edits(trace):
+        if written_on(place) <= 2 * layer:
+            yield place, _met(added_by_edits(trace, place)[at], pull)
+
+
+def _arriving(
+    trace: Trace, reader: Component, part: Component, share: Tensor, pull: Tensor, tokens: Sequence[int]
+) -> Tensor:
+    """Of a source's part in each key's score, what arrives where edges into the reader are edited: [key]."""
+    assert trace.met is not None  # it has such edges
+    found = share.clone()
+    for row, pos in enumerate(tokens):
+        found[row] *= trace.met.share(reader, part, None, pos)
+        instead = trace.met.instead(reader, part, None, pos)
+        found[row] += 0.0 if instead is None else instead @ pull[row]
+    return found
 
 
 def _pull(model: GPT2, trace: Trace, head: Component, query: int, via: Via) -> tuple[Tensor, Tensor]:
@@ -104,12 +146,11 @@ def _pull(model: GPT2, trace: Trace, head: Component, query: int, via: Via) -> t
     q = wide(trace[Site.Q, layer][head.index, query])
     k = wide(trace[Site.K, layer][head.index, : query + 1])  # [key, d_head]
     if via is Via.Q:
-        normed, constant = k @ w_q.T / root, k @ b_q / root
-        scale = wide(trace[Site.LN1_SCALE, layer][query])
+        normed, constant, at = k @ w_q.T / root, k @ b_q / root, slice(query, query + 1)
     else:
-        normed = (w_k @ q / root).expand(query + 1, -1)
+        normed, at = (w_k @ q / root).expand(query + 1, -1), slice(query + 1)
         constant = (b_k @ q / root).expand(query + 1)
-        scale = wide(trace[Site.LN1_SCALE, layer][: query + 1])
+    scale = scale_met(model, trace, 1 + 2 * layer, head_input(head, via))[at]
     weighted = normed * wide(norm.weight)
     return (weighted - weighted.mean(-1, keepdim=True)) / scale, constant + normed @ wide(norm.bias)
 

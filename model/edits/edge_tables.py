@@ -28,6 +28,10 @@ class Cut:
     left: float
     "How much of earlier writes is still there, as a factor."
 
+    def holds(self, pos: int) -> bool:
+        """Whether it is at a token."""
+        return self.span is None or self.span.first <= pos <= self.span.last
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reads:

@@ -4,14 +4,15 @@ A recorded run has the residual stream that enters every line, so a line can be 
 through alone: the cost of one forward and one backward, and never the graph of more than one sub-layer in memory.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
-from model.components import Kind
+from model.components import Component, Kind
 from model.edits.edge_tables import left_by
 from model.edits.edges import NODE_CHANGES
 from model.edits.interventions import Sources
@@ -21,7 +22,7 @@ from model.gpt2 import GPT2, Past, wide
 from model.held import held_scale
 from model.lines import handed_on, last_line, norm_before, residual_site
 from model.metrics import Metric
-from model.probes import positions_of, probe_line, probed, set_scales
+from model.probes import met_by, positions_of, probe_line, probed, readers_of, set_scales
 from model.sites import Hook, Site, compose, no_hook
 from model.targets import Target
 from model.trace import Trace
@@ -59,6 +60,13 @@ class Rerun:
     def end(self) -> int:
         """The line that reads."""
         return len(self.stream) - 1
+
+    def added(self) -> dict[Component, Tensor]:
+        """What edges add to the stream of those who read for the target and meet one of their own: [pos, d_model]."""
+        if not isinstance(self.edits, Wiring) or self.end == last_line(self.model.config.n_layer):
+            return {}
+        found = {each: self.edits.added(each, self.stream[-1][None]) for each in readers(self.asked)}
+        return {reader: added[0].detach() for reader, added in found.items() if added is not None}
 
 
 def rerun(
@@ -114,12 +122,14 @@ class Pulled:
     "By the residual stream: [pos, d_model]."
     edges: Mapping[NODE_CHANGES, Tensor] = field(default_factory=dict[NODE_CHANGES, Tensor])
     "By what edited edges have added in place of each tail's write, to all their heads so far: [pos, d_model]."
+    own: Mapping[Component, Tensor] = field(default_factory=dict[Component, Tensor])
+    "Of the target alone: by what edges add to the stream of each of its readers that has its own: [pos, d_model]."
 
     def __add__(self, other: "Pulled") -> "Pulled":
         edges = dict(self.edges)
         for change, gradient in other.edges.items():
             edges[change] = edges[change] + gradient if change in edges else gradient
-        return Pulled(self.stream + other.stream, edges)
+        return Pulled(self.stream + other.stream, edges, self.own)
 
     @property
     def embedding(self) -> Tensor:
@@ -201,13 +211,25 @@ def _edges(edits: Hook, line: int) -> tuple[dict[NODE_CHANGES, Tensor], dict[NOD
     return leaves, {change: x for change, x in tails.items() if x.requires_grad}
 
 
-def final_gradient(run: Rerun) -> Tensor:
-    """dS / d(the residual stream that the target reads): [pos, d_model]."""
+def final_gradient(run: Rerun) -> Pulled:
+    """dS / d(the residual stream that the target reads), and by what edges add for its readers."""
     with torch.enable_grad():
         leaf = wide(run.stream[-1]).detach().requires_grad_()
-        score = score_of(run.model, run.trace, run.asked, leaf, run.treatment)
-        (gradient,) = torch.autograd.grad(score, leaf)
-    return gradient
+        added = {reader: x.requires_grad_() for reader, x in run.added().items()}
+        score = score_of(run.model, run.trace, run.asked, leaf, run.treatment, added)
+        gradient, *pulls = torch.autograd.grad(score, [leaf, *added.values()])
+    own = dict(zip(added, pulls, strict=True))
+    found = Pulled(gradient, own=own)
+    for reader, pull in own.items():
+        found = found + Pulled(torch.zeros_like(gradient), carried_to(run, reader, pull))
+    return found
+
+
+def carried_to(run: Rerun, reader: Component, pull: Tensor) -> dict[NODE_CHANGES, Tensor]:
+    """By what edges add in place of each tail's write, where a reader has this pull on the stream: [pos, d_model]."""
+    assert isinstance(run.edits, Wiring)  # it has readers that meet streams of their own
+    weights = run.edits.weights(reader, len(pull))
+    return {change: pull * weight[0, :, None].to(pull) for change, weight in weights.items()}
 
 
 def sweep(
@@ -217,7 +239,7 @@ def sweep(
 
     Line 0 is the embedding, `resid_pre` of layer 0.  What no line that is read contains is not yielded: it is zero.
     """
-    pulled = Pulled(final_gradient(run))
+    pulled = final_gradient(run)
     for line in range(run.end - 1, max(first, 1) - 1, -1):
         pulled, found = graph(run, line, sites, computed).pull(pulled)
         yield (line - 1) // 2, found
@@ -232,19 +254,29 @@ def line_read(model: GPT2, asked: Question) -> int:
     return last_line(model.config.n_layer) if asked.probe is None else probe_line(asked.probe)
 
 
-def score_of(model: GPT2, trace: Trace, asked: Question, resid: Tensor, treatment: Treatment) -> Tensor:
-    """The target as a function of the residual stream, the run's own final bias met: [pos, d_model] -> []."""
+def score_of(
+    model: GPT2,
+    trace: Trace,
+    asked: Question,
+    resid: Tensor,
+    treatment: Treatment,
+    added: Mapping[Component, Tensor] = MappingProxyType({}),
+) -> Tensor:
+    """The target as a function of the residual stream, the run's own final bias met: [pos, d_model] -> [].
+
+    `added` is what edges add for readers that meet a stream of their own.
+    """
     line, live = line_read(model, asked), treatment is Treatment.NONE
     if isinstance(asked, Metric) and asked.probe is not None:
-        read, held = (
-            resid[list(positions_of(asked.probe, asked.pos))],
-            set_scales(model, trace, asked.probe, asked.pos),
-        )
+        read = resid[list(positions_of(asked.probe, asked.pos))]
+        read = met_by(asked.probe, asked.pos, read, added.get)
+        held = set_scales(model, trace, asked.probe, asked.pos)
         return probed(model, asked.probe, read, live=live, held=held)
     norm = norm_before(model, line)
 
-    def normed(pos: int) -> Tensor:
+    def normed(pos: int, reader: Component | None = None) -> Tensor:
         x = wide(resid[pos])
+        x = x if reader is None or reader not in added else x + added[reader][pos]
         if isinstance(asked, Target) and asked.raw:
             return x
         held = held_scale(trace, line, model.config.n_layer, pos)
@@ -257,7 +289,7 @@ def score_of(model: GPT2, trace: Trace, asked: Question, resid: Tensor, treatmen
         return asked.of_normed(normed(asked.pos), wide(model.unembedding))
     total = resid.new_zeros((), dtype=wide(resid).dtype) + asked.constant
     for read in asked.reads:
-        total = total + normed(read.pos) @ read.normed
+        total = total + normed(read.pos, read.reader) @ read.normed
     return total
 
 
@@ -265,7 +297,23 @@ def score_of(model: GPT2, trace: Trace, asked: Question, resid: Tensor, treatmen
 def value_of(model: GPT2, trace: Trace, asked: Question) -> float:
     """The target in a run, its layer norm live; a frame holds what it was made with."""
     resid = trace[residual_site(line_read(model, asked), model.config.n_layer)]
-    return float(score_of(model, trace, asked, resid, Treatment.NONE))
+    return float(score_of(model, trace, asked, resid, Treatment.NONE, added_for(trace, asked)))
+
+
+def added_for(trace: Trace, asked: Question) -> dict[Component, Tensor]:
+    """What edges add, in a recorded run, to the streams of a target's readers: [pos, d_model]."""
+    found = {reader: trace.added(reader) for reader in readers(asked)}
+    return {reader: added for reader, added in found.items() if added is not None}
+
+
+def readers(asked: Question) -> list[Component]:
+    """The parts of the model that read for a question, where they are known."""
+    found: Iterable[Component | None] = ()
+    if isinstance(asked, Target):
+        found = (read.reader for read in asked.reads)
+    elif asked.probe is not None:
+        found = readers_of(asked.probe, asked.pos)
+    return [each for each in dict.fromkeys(found) if each is not None]
 
 
 def through_norm(resid: Tensor, scale: Tensor, delta: Tensor, *, live: bool) -> Tensor:

@@ -65,9 +65,13 @@ def missing(
     direct: Mapping[NODE_CHANGES, Tensor],
     final: Mapping[NODE_CHANGES, Tensor],
 ) -> tuple[Missing, ...]:
-    """From gradients by what edges add, [pos, d_model] each; tails that nothing is missing of are left out."""
+    """From gradients by what edges add, [pos, d_model] each; tails that nothing is missing of are left out.
+
+    Of what the last layer's MLP writes only the unembedding reads: `pulled` does not know of it.
+    """
     found: list[Missing] = []
-    for change, gradient in pulled.items():
+    for change in dict.fromkeys((*pulled, *final)):
+        gradient = pulled[change] if change in pulled else final[change]
         if bool(gradient.any()):
             none, added = torch.zeros_like(gradient), wide(wiring.delta(change)[0].detach())
             pulls = gradient, direct.get(change, none), final.get(change, none)

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from model.components import RESIDUAL, Component, Kind
-from model.edits.edges import NODE_CHANGES
 from model.edits.interventions import Sources
 from model.edits.wiring import Wiring
-from model.effects.backward import Pulled, Rerun, Treatment, final_gradient, graph, rerun
+from model.effects.backward import Pulled, Rerun, Treatment, carried_to, final_gradient, graph, rerun
 from model.effects.cut_edges import Missing, missing
 from model.effects.sublayers import edited_part
 from model.gpt2 import GPT2, wide
@@ -19,6 +18,16 @@ from model.metrics import Metric
 from model.sites import Hook, Site, no_hook
 from model.targets import Target, gradient_at, metric_target
 from model.trace import Trace
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Own:
+    """What edges add to the stream of one reader of the target, and the target by that: [pos, d_model] each."""
+
+    added: Tensor
+    direct: Tensor
+    "The scale held."
+    final: Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +47,8 @@ class Gradients:
     "By the stream after its edits, for each line after which it has been edited: [pos, d_model]."
     missing: tuple[Missing, ...] = ()
     "What of writes edited edges do not carry."
+    own: tuple[Own, ...] = ()
+    "Of readers of the target, within the model, that do not meet the stream that all read."
 
     @property
     def scored(self) -> list[int]:
@@ -61,7 +72,7 @@ def gradients(
     """
     asked = metric_target(model, trace, target) if isinstance(target, Metric) else target
     run = rerun(model, trace, asked, sources, treatment, also=also)
-    pulled = Pulled(final_gradient(run))
+    final = pulled = final_gradient(run)
     entering = {run.end: pulled.stream}
     for line in range(run.end - 1, 0, -1):
         pulled, _ = graph(run, line, ()).pull(pulled)
@@ -77,9 +88,8 @@ def gradients(
             [_unedited(run, at, x) if at in edited else x for at, x in zip(lines, found, strict=True)]
         )
 
-    direct = empty.clone()
-    for read in asked.reads:
-        direct[read.pos] += gradient_at(model, trace, asked, read)
+    direct, by_reader = directs(model, trace, asked)
+    own = run.added()
     last = 2 * model.config.n_layer + 1
     return Gradients(
         asked,
@@ -88,23 +98,37 @@ def gradients(
         mid=left(range(1, last, 2)),
         post=left(range(2, last, 2)),
         edited={line: entering[line + 1] for line in edited},
-        missing=_missing(run, pulled, direct, entering[run.end]),
+        missing=_missing(run, pulled, final, direct, by_reader),
+        own=tuple(Own(x, by_reader[reader], final.own[reader]) for reader, x in own.items()),
     )
 
 
-def _missing(run: Rerun, pulled: Pulled, direct: Tensor, final: Tensor) -> tuple[Missing, ...]:
+def directs(model: GPT2, trace: Trace, target: Target) -> tuple[Tensor, dict[Component, Tensor]]:
+    """By what the target reads, its scale held, for all of its readers and for each that is named: [pos, d_model]."""
+    found = torch.zeros(len(trace.tokens), model.config.d_model)
+    found = found.to(target.reads[0].normed)
+    by_reader: dict[Component, Tensor] = {}
+    for read in target.reads:
+        gradient = gradient_at(model, trace, target, read)
+        found[read.pos] += gradient
+        if read.reader is not None:
+            by_reader.setdefault(read.reader, torch.zeros_like(found))[read.pos] += gradient
+    return found, by_reader
+
+
+def _missing(
+    run: Rerun, pulled: Pulled, final: Pulled, direct: Tensor, by_reader: Mapping[Component, Tensor]
+) -> tuple[Missing, ...]:
     if not isinstance(run.edits, Wiring):
         return ()
-    ends = into_end(run.edits, run.end, direct), into_end(run.edits, run.end, final)
-    return missing(run.model, run.trace, run.edits, pulled.edges, *ends)
-
-
-def into_end(wiring: Wiring, end: int, gradient: Tensor) -> dict[NODE_CHANGES, Tensor]:
-    """By what edges into the unembedding add, where that is what reads: [pos, d_model] each."""
-    if end != last_line(wiring.model.config.n_layer):
-        return {}
-    weights = wiring.weights(Component(Kind.UNEMBED), len(gradient))
-    return {change: gradient * weight[0, :, None].to(gradient) for change, weight in weights.items()}
+    if run.end == last_line(run.model.config.n_layer):
+        end = Component(Kind.UNEMBED)
+        ends = carried_to(run, end, direct), carried_to(run, end, final.stream)
+        return missing(run.model, run.trace, run.edits, pulled.edges, *ends)
+    read = Pulled(direct)
+    for reader, gradient in by_reader.items():
+        read = read + Pulled(torch.zeros_like(direct), carried_to(run, reader, gradient))
+    return missing(run.model, run.trace, run.edits, pulled.edges, read.edges, final.edges)
 
 
 def _unedited(run: Rerun, line: int, gradient: Tensor) -> Tensor:

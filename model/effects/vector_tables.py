@@ -12,7 +12,7 @@ from model.effects.gradients import Gradients, is_upstream
 from model.effects.sublayers import added_by_edits, overwritten, stream_edits
 from model.gpt2 import GPT2, wide
 from model.lines import norm_before, written_on
-from model.nodes import NodeTable, joined
+from model.nodes import Floats, NodeTable, joined
 from model.sites import Site
 from model.trace import Trace
 
@@ -49,29 +49,53 @@ def bias_table(model: GPT2, trace: Trace, by: Gradients) -> NodeTable:
         ):
             live = ~overwritten(trace, part, layer)
             tables.append(vectors(kind, layer, wide(trace[site, layer]) * live[:, None], gradient, by))
-    return joined([*tables, *_edits(trace, by), *_reading_biases(model, trace, by)])
+    return joined([*tables, *edit_tables(trace, by), *_reading_biases(model, trace, by)])
 
 
-def _edits(trace: Trace, by: Gradients) -> list[NodeTable]:
-    """Edits of the residual stream, at the tokens that they touch."""
+def edit_tables(trace: Trace, by: Gradients) -> list[NodeTable]:
+    """Edits of the residual stream, at the tokens that they touch.
+
+    And what edges into those who read for the target add, at the place where they read.
+    """
     tables: list[NodeTable] = []
-    for part in stream_edits(trace):
-        line, kind = written_on(part), part.kind
+    places, end = stream_edits(trace), place_read(by)
+    for part in places if not by.own or end in places else [*places, end]:
+        line, kind, length = written_on(part), part.kind, len(by.direct)
         after = by.mid[part.layer] if kind is Kind.RESID_MID else by.post[(line - 1) // 2]
-        added = added_by_edits(trace, part)
+        added = added_by_edits(trace, part) if part in places else torch.zeros_like(by.direct)
         found = vectors(kind, part.layer, added, by.edited.get(line, after), by)
-        if kind is Kind.RESID_POST and part.layer == len(by.post) - 1:
-            found = _without_tails(found, by)
-        tables.append(found.at(overwritten(trace, kind, part.layer).nonzero().flatten().tolist()))
+        touched = set(overwritten(trace, kind, part.layer).nonzero().flatten().tolist())
+        if part == end:
+            found = _with_edges(found, added, by)
+            touched |= set(by.scored) if by.own else set[int]()
+        tables.append(found.at([pos for pos in range(length) if pos in touched]))
     return tables
 
 
-def _without_tails(table: NodeTable, by: Gradients) -> NodeTable:
-    """Edges into the unembedding add what they carry: that a tail's write is missing there, its own row says."""
-    direct = sum((each.in_the_books * each.direct).sum(-1) for each in by.missing)
-    total = sum((each.in_the_books * each.final).sum(-1) for each in by.missing)
-    less = [0.0 if isinstance(x, int) else x.cpu().double().numpy() for x in (direct, total)]
-    return replace(table, direct=table.direct - less[0], total=table.total - less[1])
+def place_read(by: Gradients) -> Component:
+    """The place of the residual stream that the target reads."""
+    line, last = by.target.line, len(by.post)
+    if line > 2 * last:
+        return Component(Kind.RESID_POST, last - 1)
+    return Component(Kind.RESID_PRE if line % 2 else Kind.RESID_MID, (line - 1) // 2)
+
+
+def _with_edges(table: NodeTable, added: Tensor, by: Gradients) -> NodeTable:
+    """With what edges add for those who read: that a tail's write is missing there, its own row says."""
+    direct, total = table.direct.copy(), table.total.copy()
+    for own in by.own:
+        direct += _summed(own.added * own.direct)
+        total += _summed(own.added * own.final)
+    for each in by.missing:
+        direct -= _summed(each.in_the_books * each.direct)
+        total -= _summed(each.in_the_books * each.final)
+    read = (own.added * own.direct.any(-1, keepdim=True) for own in by.own)
+    written = sum(read, added)
+    return replace(table, direct=direct, total=total, write_norm=written.norm(dim=-1).double().cpu().numpy())
+
+
+def _summed(x: Tensor) -> Floats:
+    return x.sum(-1).double().cpu().numpy()
 
 
 def _reading_biases(model: GPT2, trace: Trace, by: Gradients) -> list[NodeTable]:

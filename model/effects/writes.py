@@ -5,13 +5,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.components import DICTIONARY, RESIDUAL, Component, Kind, Node
+from model.components import DICTIONARY, RESIDUAL, Kind, Node
 from model.dictionaries import place_of
 from model.edits.interventions import where
 from model.effects.attribution import Gradients, overwritten
 from model.effects.cut_edges import corrected
 from model.effects.latents import after
 from model.effects.sublayers import added_by_edits, stream_edits
+from model.effects.vector_tables import edit_tables
 from model.gpt2 import GPT2, wide
 from model.latents import latent_value, part_write
 from model.lines import written_on
@@ -69,6 +70,8 @@ def write_of(model: GPT2, trace: Trace, node: Node) -> Tensor:
 def effects_of(model: GPT2, trace: Trace, by: Gradients, node: Node) -> Effects:
     """Activation, write norm, direct and estimated total effect of one node, in the metric's unit."""
     part, pos = node.component, node.pos
+    if part.kind in RESIDUAL:
+        return _of_an_edit(trace, by, node)
     write = write_of(model, trace, node)
     act = 1.0
     if part.kind is Kind.NEURON:
@@ -86,10 +89,21 @@ def effects_of(model: GPT2, trace: Trace, by: Gradients, node: Node) -> Effects:
     direct = float(write @ by.direct[pos]) if written_on(part) < by.target.line else 0.0
     total = float(write @ _after(by, node))
     (more,), (further,) = corrected(by.missing, part, write[None], [pos], node.key)
-    if part == Component(Kind.RESID_POST, model.config.n_layer - 1):
-        more = more - sum(float(each.in_the_books[pos] @ each.direct[pos]) for each in by.missing)
-        further = further - sum(float(each.in_the_books[pos] @ each.final[pos]) for each in by.missing)
     return Effects(act, float(write.norm()), direct + float(more), total + float(further))
+
+
+def _of_an_edit(trace: Trace, by: Gradients, node: Node) -> Effects:
+    """What edits add at a place of the stream, or edges to what the target reads there.  Raises ValueError."""
+    for table in edit_tables(trace, by):
+        for row in range(len(table)):
+            if table.node(row) == node:
+                columns = table.act, table.write_norm, table.direct, table.total
+                return Effects(*(float(column[row]) for column in columns))
+    if node.component in stream_edits(trace):
+        return Effects(1.0, 0.0, 0.0, 0.0)  # at other tokens
+    raise ValueError(
+        f"{node.component} has no edit that adds to it: name a part that writes, as in L1H2 or M1"
+    )
 
 
 def _after(by: Gradients, node: Node) -> Tensor:
@@ -100,8 +114,6 @@ def _after(by: Gradients, node: Node) -> Tensor:
             return after(by, place_of(part))[node.pos]
         case Kind.EMBED | Kind.TOKEN_EMBED | Kind.POS_EMBED:
             return by.embed[node.pos]
-        case kind if kind in RESIDUAL:
-            return by.edited.get(written_on(part), torch.zeros_like(by.direct))[node.pos]
         case Kind.HEAD | Kind.ATTN | Kind.ATTN_BIAS:
             return by.mid[part.layer][node.pos]
         case _:

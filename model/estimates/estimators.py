@@ -47,7 +47,7 @@ def graddrop(swap: Swap) -> GradDrop:
     """
     run, found = swap.rerun(), GradDrop(nothing(swap), nothing(swap))
     n_layer, read = swap.model.config.n_layer, run.end // 2  # layers, and those of them that the target reads
-    shared, begun, others = Pulled(final_gradient(run)), list[Pulled](), max(1, n_layer - 1)
+    shared, begun, others = final_gradient(run), list[Pulled](), max(1, n_layer - 1)
     for layer in reversed(range(read)):
         own = shared  # through this layer in its own pass, the residual stream alone carries it
         for line in range(min(2 + 2 * layer, run.end - 1), 2 * layer, -1):

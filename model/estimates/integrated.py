@@ -4,17 +4,18 @@ Along the embeddings (Sundararajan et al. 2017; Hanna et al. 2024, EAP-IG inputs
 (Marks et al. 2024), or along one edit alone, whose sum goes to what measuring that edit gives as steps grow.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
-from model.components import Kind
+from model.components import Component, Kind
 from model.edits.interventions import SINGLE, Change, Where, as_hook, first_layer
 from model.effects.attribution import Treatment
-from model.effects.backward import Question, Rerun, moved, score_of, sweep, through_line
+from model.effects.backward import Question, Rerun, added_for, moved, score_of, sweep, through_line
 from model.estimates.swap import NODE_SITES, Estimates, Swap, nothing
 from model.lines import written_on
 from model.measured.rows import Again
@@ -124,8 +125,9 @@ def _rewired(swap: Swap, run: Rerun, change: Change) -> Callable[[Tensor], Tenso
     layer = first_layer(change, swap.model.config.n_layer)
 
     def scores(part: Tensor) -> Tensor:
-        resid = again.streams(layer, [(change,)] * len(part), run.end, part)
-        return _scores(swap, run, resid, 0)
+        resid, added = again.streams(layer, [(change,)] * len(part), run.end, part)
+        own = {reader: added(reader) for reader in added_for(swap.edited, swap.asked)}
+        return _scores(swap, run, resid, 0, {reader: x for reader, x in own.items() if x is not None})
 
     return scores
 
@@ -155,11 +157,23 @@ def _lines(swap: Swap, run: Rerun, resid: Tensor, line: int, first: int) -> Tens
     return resid
 
 
-def _scores(swap: Swap, run: Rerun, resid: Tensor, first: int) -> Tensor:
-    """The target for each part, tokens before `first` as they were: [part, pos, d_model] -> [part]."""
-    kept = run.stream[-1][:first]
-    rows = [torch.cat([kept, row]) for row in resid]
-    return torch.stack([score_of(swap.model, swap.edited, swap.asked, row, Treatment.NONE) for row in rows])
+def _scores(
+    swap: Swap,
+    run: Rerun,
+    resid: Tensor,
+    first: int,
+    added: Mapping[Component, Tensor] = MappingProxyType({}),
+) -> Tensor:
+    """The target for each part, tokens before `first` as they were: [part, pos, d_model] -> [part].
+
+    `added` is what edges add for readers: [part or 1, pos, d_model].
+    """
+    kept, found = run.stream[-1][:first], list[Tensor]()
+    for at, row in enumerate(resid):
+        own = {reader: x[at if len(x) > 1 else 0] for reader, x in added.items()}
+        row = torch.cat([kept, row])
+        found.append(score_of(swap.model, swap.edited, swap.asked, row, Treatment.NONE, own))
+    return torch.stack(found)
 
 
 def _last_read(asked: Question) -> int:

@@ -17,14 +17,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.components import Kind
+from model.components import Component, Kind
 from model.effects.attribution import Treatment
 from model.effects.backward import sweep, through_norm, value_of
 from model.estimates.qk_fix import causal_scores
 from model.estimates.swap import Swap
-from model.gpt2 import wide
-from model.lines import norm_before, residual_site, scale_site, written_on
+from model.gpt2 import GPT2, wide
+from model.lines import norm_before, written_on
 from model.measured.repair import differing
+from model.readers import scale_met, stream_met
 from model.sites import Site
 from model.trace import Trace
 from model.upstream.edges import InputGradients, input_gradients
@@ -84,13 +85,13 @@ def edited_line(before: Trace, after: Trace) -> int:
 @torch.no_grad()
 def remainders(of: Slopes, after: Trace) -> dict[Step, float]:
     """The gap between measurement and first order (layer norms live), by kind of step; adds up to it."""
-    before, n_layer = of.before, of.swap.model.config.n_layer
+    before, model = of.before, of.swap.model
     found = dict.fromkeys(Step, 0.0)
     for line, by in enumerate(of.steps, start=1):
         if line <= edited_line(before, after):
             continue
         layer = (line - 1) // 2
-        offs = _attention(before, after, layer, n_layer) if line % 2 else _mlp(before, after, layer, n_layer)
+        offs = (_attention if line % 2 else _mlp)(model, before, after, layer)
         for step, site, off in offs:
             found[step] += float((off * by[site]).sum())
     norm, metric = _read(of, after)
@@ -103,13 +104,13 @@ Off = tuple[Step, Site, Tensor]
 """A step, the site of its output, and how far that output's change is from linear."""
 
 
-def _attention(before: Trace, after: Trace, layer: int, n_layer: int) -> Iterator[Off]:
+def _attention(model: GPT2, before: Trace, after: Trace, layer: int) -> Iterator[Off]:
     q, k, v, pattern = (wide(before[site, layer]) for site in (Site.Q, Site.K, Site.V, Site.PATTERN))
     new_q, new_k, new_v, new_pattern = (
         wide(after[site, layer]) for site in (Site.Q, Site.K, Site.V, Site.PATTERN)
     )
     crossed = (new_q - q) @ (new_k - k).transpose(-1, -2) / math.sqrt(q.shape[-1])
-    yield Step.NORM, Site.LN1_NORMALIZED, _norm_off(before, after, 1 + 2 * layer, n_layer)
+    yield Step.NORM, Site.LN1_NORMALIZED, _norm_off(model, before, after, 1 + 2 * layer)
     yield Step.SCORES, Site.SCORES, crossed
     yield Step.SOFTMAX, Site.PATTERN, _softmax_off(causal_scores(q, k), causal_scores(new_q, new_k))
     yield Step.VALUES, Site.Z, (new_pattern - pattern) @ (new_v - v)
@@ -122,23 +123,23 @@ def _softmax_off(old: Tensor, new: Tensor) -> Tensor:
     return new.softmax(-1) - pattern - linear
 
 
-def _mlp(before: Trace, after: Trace, layer: int, n_layer: int) -> Iterator[Off]:
+def _mlp(model: GPT2, before: Trace, after: Trace, layer: int) -> Iterator[Off]:
     old, new = wide(before[Site.MLP_PRE, layer]), wide(after[Site.MLP_PRE, layer])
     with torch.enable_grad():
         leaf = old.detach().requires_grad_()
         value = F.gelu(leaf, approximate="tanh")
         (slope,) = torch.autograd.grad(value.sum(), leaf)
     changed = F.gelu(new, approximate="tanh") - value.detach()
-    yield Step.NORM, Site.LN2_NORMALIZED, _norm_off(before, after, 2 + 2 * layer, n_layer)
+    yield Step.NORM, Site.LN2_NORMALIZED, _norm_off(model, before, after, 2 + 2 * layer)
     yield Step.ACTIVATION, Site.MLP_POST, changed - slope * (new - old)
 
 
-def _norm_off(before: Trace, after: Trace, line: int, n_layer: int) -> Tensor:
+def _norm_off(model: GPT2, before: Trace, after: Trace, line: int, reader: Component | None = None) -> Tensor:
     """How far the normalised vector's change before a line is from linear, scale live: [pos, d_model]."""
-    resid, scale = residual_site(line, n_layer), scale_site(line, n_layer)
-    old, new = wide(before[resid]), wide(after[resid])
-    changed = _normalized(new, after[scale]) - _normalized(old, before[scale])
-    return changed - through_norm(old, before[scale], new - old, live=True)
+    old, new = (stream_met(model, run, line, reader) for run in (before, after))
+    scale, scale_after = (scale_met(model, run, line, reader) for run in (before, after))
+    changed = _normalized(new, scale_after) - _normalized(old, scale)
+    return changed - through_norm(old, scale, new - old, live=True)
 
 
 def _normalized(x: Tensor, scale: Tensor) -> Tensor:
@@ -148,12 +149,16 @@ def _normalized(x: Tensor, scale: Tensor) -> Tensor:
 def _read(of: Slopes, after: Trace) -> tuple[float, float]:
     """The remainders of the norm through which the target reads, and of the metric itself."""
     model, asked, before, target = of.swap.model, of.swap.asked, of.before, of.inputs.target
-    n_layer = model.config.n_layer
-    site = residual_site(target.line, n_layer)
-    linear = ((wide(after[site]) - wide(before[site])) * of.inputs.final).sum()
+    change = stream_met(model, after, target.line) - stream_met(model, before, target.line)
+    linear = (change * of.inputs.final).sum()
+    for reader, pull in of.inputs.own.items():
+        streams = [stream_met(model, run, target.line, reader) for run in (before, after)]
+        linear = linear + ((streams[1] - streams[0] - change) * pull).sum()
     whole = value_of(model, after, asked) - value_of(model, before, asked) - float(linear)
     if target.raw:
         return 0.0, whole  # a direction of the residual stream itself meets no norm
-    off = _norm_off(before, after, target.line, n_layer) * wide(norm_before(model, target.line).weight)
-    norm = sum(float(off[read.pos] @ read.normed) for read in target.reads)
+    weight, norm = wide(norm_before(model, target.line).weight), 0.0
+    for read in target.reads:
+        off = _norm_off(model, before, after, target.line, read.reader)[read.pos] * weight
+        norm += float(off @ read.normed)
     return norm, whole - norm

@@ -115,7 +115,11 @@ def _fourth(sweep: Sweep, scorer: Scorer, held: Mapping[Component, Given]) -> li
         resid = held[Component(Kind.UNEMBED)].put(resid)
     for each in range(line, scorer.line):
         resid = through_line(model, each, resid, compose(sweep.also, hook))
-    return scorer.score(resid[:, list(scorer.positions)], trace).tolist()
+
+    def added(reader: Component) -> Tensor | None:
+        return None if reader.kind is Kind.UNEMBED else hook.added(reader, resid)
+
+    return scorer.score(scorer.met(resid, added), trace).tolist()
 
 
 def estimated(

@@ -20,14 +20,15 @@ from model.edits.interventions import Change, Sources
 from model.effects import attribution
 from model.effects.attribution import Gradients
 from model.effects.backward import Question, value_of
+from model.effects.gradients import Own, directs
 from model.gpt2 import GPT2
-from model.lines import residual_site, written_on
+from model.lines import written_on
 from model.measured.replay import measure
 from model.measured.scorers import metric_scorer, target_scorer, unchanged
 from model.metrics import Metric
 from model.nodes import joined
 from model.sites import Hook, no_hook
-from model.targets import Target, gradient_at, metric_target
+from model.targets import Target, metric_target
 from model.trace import Trace, record
 
 
@@ -70,9 +71,9 @@ def shifts(model: GPT2, before: Trace, after: Trace, asked: Question) -> tuple[S
     if before.tokens != after.tokens:
         raise ValueError("these are runs of two prompts: an edit is compared with its own prompt's run")
     target = metric_target(model, before, asked) if isinstance(asked, Metric) else asked
-    was = _directs(model, before, _reading(model, before, target))
-    held = _directs(model, after, _reading(model, before, target))
-    now = _directs(model, after, _reading(model, after, target))
+    was = _directs(model, before, _reading(model, before, target, before))
+    held = _directs(model, after, _reading(model, before, target, after))
+    now = _directs(model, after, _reading(model, after, target, after))
     edits = differing(before, after)
     rows = [
         Shift(
@@ -94,15 +95,13 @@ def differing(before: Trace, after: Trace) -> list[Change]:
     return [*(now - was).elements(), *(was - now).elements()]
 
 
-def _reading(model: GPT2, trace: Trace, target: Target) -> Gradients:
-    """The direct gradients alone, with the scale that `trace` has."""
-    config = model.config
-    direct = trace[residual_site(target.line, config.n_layer)].new_zeros(len(trace.tokens), config.d_model)
-    direct = direct.to(target.reads[0].normed.dtype)
-    for read in target.reads:
-        direct[read.pos] += gradient_at(model, trace, target, read)
-    none = torch.zeros_like(direct).expand(config.n_layer, -1, -1)
-    return Gradients(target, direct, none[0], none, none)
+def _reading(model: GPT2, trace: Trace, target: Target, written: Trace) -> Gradients:
+    """The direct gradients alone, with the scale that `trace` has; what edges add is that of the run `written`."""
+    direct, by_reader = directs(model, trace, target)
+    none = torch.zeros_like(direct).expand(model.config.n_layer, -1, -1)
+    added = {reader: written.added(reader) for reader in by_reader}
+    own = (Own(x, by_reader[reader], none[0]) for reader, x in added.items() if x is not None)
+    return Gradients(target, direct, none[0], none, none, own=tuple(own))
 
 
 def _directs(model: GPT2, trace: Trace, by: Gradients) -> dict[Node, float]:

@@ -15,6 +15,7 @@ from model.edits.edge_tables import left_by, of_whole, tails_of
 from model.edits.edges import EdgeChange, EdgeKeep
 from model.edits.interventions import SINGLE, Change, Sources, Where, as_hook, first_layer, site_of
 from model.edits.links import reading_line
+from model.edits.met import Added
 from model.edits.path_edits import Meaning, PathPatch
 from model.edits.paths import Batch, given, input_site, rows_of
 from model.edits.wiring import Seen, Wiring
@@ -70,8 +71,8 @@ def values_of_rows(
     for first, group in sorted(moving.items()):
         for at in range(0, len(group), size):
             here = group[at : at + size]
-            resid = run.streams(first, [changes for _, changes in here], scorer.line)
-            values = scorer.score(resid[:, list(scorer.positions)], trace).tolist()
+            resid, added = run.streams(first, [changes for _, changes in here], scorer.line)
+            values = scorer.score(scorer.met(resid, added), trace).tolist()
             yield from ((number, new) for (number, _), new in zip(here, values, strict=True))
 
 
@@ -107,15 +108,17 @@ class Again:
 
     def streams(
         self, first: int, own: Sequence[Sequence[Change]], line: int, parts: Tensor | None = None
-    ) -> Tensor:
-        """What enters a line: [row, pos, d_model].
+    ) -> tuple[Tensor, Added]:
+        """What enters a line, [row, pos, d_model], and what edges add to that for readers there.
 
         Rows' changes are made `parts`, [row], of the way, which can be differentiated; None is all of it.
         """
         wiring = self._wiring(rows_of(self.trace), own, parts)
         if self.paths:
             wiring.held = given(self._runs_a(first, own, parts), self.paths, len(own))
-        return self._run(self.trace, first, len(own), line, wiring)
+        resid = self._run(self.trace, first, len(own), line, wiring)
+        inside = line < last_line(self.model.config.n_layer)  # U's stream has it
+        return resid, lambda reader: wiring.added(reader, resid) if inside else None
 
     def _wiring(self, seen: Seen, own: Sequence[Sequence[Change]], parts: Tensor | None) -> Wiring:
         return Wiring(self.model, self.edges, self.plain, self.sources, seen, own=own, parts=parts)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from model.components import Component
+from model.edits.met import Added, as_met
 from model.gpt2 import GPT2, wide
 from model.held import held_scale
 from model.latent_frames import edited_inside, pre_activation
@@ -13,7 +15,7 @@ from model.lens import read
 from model.lines import norm_before
 from model.measured.suffix import Goal, after_line
 from model.metrics import Metric
-from model.probes import positions_of, probe_line, probed, set_scales
+from model.probes import positions_of, probe_line, probed, readers_of, set_scales
 from model.targets import Target
 from model.trace import Trace
 
@@ -26,6 +28,12 @@ class Scorer:
     positions: tuple[int, ...]
     score: Callable[[Tensor, Trace], Tensor]
     "Residual stream at `positions`, [batch, read, d_model], and the run whose final bias it meets -> [batch]."
+    readers: tuple[Component | None, ...]
+    "Whose stream each is, None being no part of the model."
+
+    def met(self, resid: Tensor, added: Added) -> Tensor:
+        """What is read of the stream [batch, pos, d_model], edges adding for its readers: [batch, read, d_model]."""
+        return as_met(resid[:, list(self.positions)], self.positions, self.readers, added)
 
     @property
     def goal(self) -> Goal:
@@ -43,12 +51,13 @@ def metric_scorer(model: GPT2, metric: Metric) -> Scorer:
             lambda resid, trace: probed(
                 model, probe, resid, held=set_scales(model, trace, probe, metric.pos)
             ),
+            readers_of(probe, metric.pos),
         )
 
     def score(resid: Tensor, trace: Trace) -> Tensor:
         return metric.of_normed(read(model, trace, resid[:, 0], metric.pos), model.unembedding)
 
-    return Scorer(2 * model.config.n_layer + 1, (metric.pos,), score)
+    return Scorer(2 * model.config.n_layer + 1, (metric.pos,), score, (None,))
 
 
 def target_scorer(model: GPT2, target: Target) -> Scorer:
@@ -73,10 +82,11 @@ def target_scorer(model: GPT2, target: Target) -> Scorer:
             total += (seen * wide(norm.weight) + wide(norm.bias)) @ each.normed
         return total
 
-    return Scorer(target.line, tuple(each.pos for each in target.reads), score)
+    reads = target.reads
+    return Scorer(target.line, tuple(each.pos for each in reads), score, tuple(each.reader for each in reads))
 
 
 def unchanged(model: GPT2, trace: Trace, scorer: Scorer) -> float:
     """The target of a run as it is measured."""
     resid = after_line(trace, scorer.line - 1)
-    return float(scorer.score(torch.stack([resid[pos] for pos in scorer.positions])[None], trace)[0])
+    return float(scorer.score(scorer.met(resid[None], trace.added), trace)[0])

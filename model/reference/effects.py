@@ -92,10 +92,9 @@ def gradients(
         leaf = run.stream[question.line - 1].detach().requires_grad_()
         asked = torch.zeros((), dtype=plain.dtype)
         name = "ln_f" if question.line == plain.last else norm_name(question.line)
-        for pos, read in question.reads:
-            edit = run.scale_of(question.line, pos)
-            seen = leaf[pos] if question.raw else plain.norm(name, leaf[pos], held != "none", edit)
-            asked = asked + seen @ read
+        for read in question.reads:
+            edit, x = run.scale_of(question.line, read.pos), leaf[read.pos]
+            asked = asked + (x if question.raw else plain.norm(name, x, held != "none", edit)) @ read.vector
     found = [torch.autograd.grad(asked, leaf)[0]]
     for line in range(question.line - 1, 0, -1):
         tick()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from model.components import Kind
+from model.components import Component, Kind
 from model.metrics import Metric, Quantity
 from model.probes import Activation
 from model.reference.run import PlainGPT2, gelu, gelu_slope
@@ -67,34 +67,38 @@ def activation_line(probe: Activation) -> int:
     return (1 if probe.component.kind is Kind.HEAD else 2) + 2 * probe.component.layer
 
 
+def activation_reads(probe: Activation, pos: int) -> list[tuple[int, Component]]:
+    """The tokens that an activation at token `pos` is made of, and what reads them: keys, and last the query."""
+    part = probe.component
+    if part.kind is Kind.NEURON:
+        return [(pos, Component(Kind.MLP, part.layer))]
+    keys = [(at, Component(Kind.K, part.layer, part.index)) for at in range(pos + 1)]
+    return [*keys, (pos, Component(Kind.Q, part.layer, part.index))]
+
+
 def activation_of(plain: PlainGPT2, probe: Activation, seen: Sequence[Tensor]) -> float:
     """A neuron after its nonlinearity, or a key's part of a head's attention, of what the layer norm made.
 
-    `seen` [pos, d_model] ends with the token asked about; a neuron looks at no other.
+    `seen` [read, d_model] is of `activation_reads`.
     """
-    part = probe.component
-    if part.kind is Kind.NEURON:
+    if probe.component.kind is Kind.NEURON:
         return float(gelu(_pre(plain, probe, seen[-1])))
     return float(_shares(plain, probe, seen)[probe.key or 0])
 
 
 def activation_weights(plain: PlainGPT2, probe: Activation, seen: Sequence[Tensor]) -> list[Tensor]:
-    """d activation / d(what the layer norm made at each token), by hand: as many as `seen`."""
+    """d activation / d(what the layer norm made at each read), by hand: as many as `seen`."""
     part, layer, head = probe.component, probe.component.layer, probe.component.index or 0
     if part.kind is Kind.NEURON:
         column = plain.weight(f"h.{layer}.mlp.c_fc.weight")[:, head]
-        return [torch.zeros_like(column) for _ in seen[:-1]] + [
-            gelu_slope(_pre(plain, probe, seen[-1])) * column
-        ]
-    shares, key = _shares(plain, probe, seen), probe.key or 0
-    slopes = shares[key] * (torch.eye(len(seen), dtype=plain.dtype)[key] - shares)  # by each score
+        return [gelu_slope(_pre(plain, probe, seen[-1])) * column]
+    shares, key, (*keys, query) = _shares(plain, probe, seen), probe.key or 0, seen
+    slopes = shares[key] * (torch.eye(len(keys), dtype=plain.dtype)[key] - shares)  # by each score
     (w_q, b_q), (w_k, b_k) = (plain.columns(layer, head, letter) for letter in "qk")
     root = math.sqrt(len(b_q))
-    found = [slope * (w_k @ (seen[-1] @ w_q + b_q)) / root for slope in slopes]
-    found[-1] = (
-        found[-1] + w_q @ sum(slope * (x @ w_k + b_k) for slope, x in zip(slopes, seen, strict=True)) / root
-    )
-    return found
+    found = [slope * (w_k @ (query @ w_q + b_q)) / root for slope in slopes]
+    by_query = w_q @ sum(slope * (x @ w_k + b_k) for slope, x in zip(slopes, keys, strict=True)) / root
+    return [*found, by_query]
 
 
 def _pre(plain: PlainGPT2, probe: Activation, seen: Tensor) -> Tensor:
@@ -104,8 +108,8 @@ def _pre(plain: PlainGPT2, probe: Activation, seen: Tensor) -> Tensor:
 
 
 def _shares(plain: PlainGPT2, probe: Activation, seen: Sequence[Tensor]) -> Tensor:
-    """The attention of the last token to every one: [key]."""
-    layer, head = probe.component.layer, probe.component.index or 0
-    query = plain.project(layer, head, "q", seen[-1])
-    scores = [query @ plain.project(layer, head, "k", x) / math.sqrt(len(query)) for x in seen]
+    """The attention of the query, the last, to every key: [key]."""
+    layer, head, (*keys, last) = probe.component.layer, probe.component.index or 0, seen
+    query = plain.project(layer, head, "q", last)
+    scores = [query @ plain.project(layer, head, "k", x) / math.sqrt(len(query)) for x in keys]
     return torch.softmax(torch.stack(scores), 0)

@@ -72,22 +72,25 @@ class Pass:
     "Through which it can be read, by the place that each takes apart."
     parts: dict[Place, Parts] = field(default_factory=dict[Place, Parts])
     "What they make of it: edits of them made, and what has been looked at."
+    made: Edit = lambda name, layer, x: x
+    "The edits of places."
+    met: Mapping[Component, Tensor] = field(default_factory=lambda: MappingProxyType({}))
+    "The streams of readers with edited edges: [pos, d_model]."
 
     def __getitem__(self, place: Place) -> Tensor:
         return self.values[place]
 
+    def stream_of(self, line: int, reader: Component | None) -> Tensor:
+        """What is read before a line, by a reader that may meet a stream of its own: [pos, d_model]."""
+        shared = self.stream[line - 1]
+        return shared if reader is None else self.met.get(reader, shared)
+
     def scale_of(self, line: int, pos: int) -> Callable[[Tensor], Tensor]:
-        """What becomes of the scale of the norm before a line at a token: as it is, or what an edit has set it to."""
-        layer = (line - 1) // 2
-        place = f"ln{1 if line % 2 else 2}_scale", layer
+        """What edits make of a scale of the norm before a line at a token: [1] -> [1]."""
+        place = f"ln{1 if line % 2 else 2}_scale", (line - 1) // 2
         if line == len(self.stream):
             place = "ln_final_scale", 0
-        for change in self.changes:
-            span = change.span
-            here = span is None or span.first <= pos <= span.last
-            if here and PLACES.get(change.component.kind) == place[0] and change.component.layer == place[1]:
-                return lambda scale: self.values[place][pos].expand_as(scale)
-        return lambda scale: scale
+        return lambda scale: self.made(*place, scale.expand(len(self.tokens), 1))[pos]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

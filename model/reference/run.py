@@ -118,7 +118,7 @@ class PlainGPT2:
             edit("final_bias", 0, self.weight("ln_f.bias").repeat(len(ids), 1))
             edit("ln_final_scale", 0, self.scale(at_least_float32(stream[-1])))
         done = tuple(tokens), flat(changes), tuple(stream), values, reads.given
-        return Pass(*done, given.dictionaries, spliced)
+        return Pass(*done, given.dictionaries, spliced, made, reads.streams)
 
     def step(
         self, line: int, x: Tensor, edit: Edit, held: bool = False, reads: Reads | None = None

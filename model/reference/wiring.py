@@ -42,6 +42,8 @@ class Reads:
     "A layer's neurons in the stream that comes to it; None takes the run's own."
     scales: "Scales | None" = None
     "Norms' scales that are held; None divides by those of the stream."
+    streams: dict[Component, Tensor] = field(default_factory=dict[Component, Tensor])
+    "Takes what readers with edited edges meet."
     _new: dict[NODE_CHANGES, Tensor] = field(default_factory=dict[NODE_CHANGES, Tensor], init=False)
 
     def own(self, reader: Component) -> Tensor | None:
@@ -55,8 +57,10 @@ class Reads:
 
     def met(self, reader: Component, read: Tensor) -> Tensor:
         """A reader's input, where `read` is what all others' stream gives it: [pos, width]."""
-        own = self.own(reader)
-        x = read if own is None else self.read(reader, own)
+        x, own = read, self.own(reader)
+        if own is not None:
+            self.streams[reader] = own
+            x = self.read(reader, own)
         if reader not in self.given:
             return x
         (where, value), x = self.given[reader], x.clone()

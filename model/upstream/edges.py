@@ -8,27 +8,39 @@ to them, or them back to the residual stream.  Syed et al. 2023 (2310.10348), eq
 write for a difference of two runs'; Mossing et al. 2024, Transformer Debugger, edge attribution.
 """
 
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from model.components import Component, Kind, Node
-from model.edits.edge_tables import left_by
+from model.edits.edge_tables import cuts_of, left_by
 from model.edits.edges import NODE_CHANGES
 from model.edits.interventions import Sources
 from model.edits.links import INPUTS, reading_line
+from model.edits.path_edits import PathPatch
 from model.edits.wiring import Wiring
 from model.effects.attribution import Gradients, Treatment
 from model.effects.backward import Question, final_gradient, rerun, sweep, through_norm
 from model.effects.cut_edges import Missing, whole_write
+from model.effects.gradients import Own
 from model.effects.writes import reaches, write_of
 from model.gpt2 import GPT2, wide
 from model.held import held_tokens
 from model.lines import norm_before, residual_site, scale_site, written_on
 from model.metrics import Metric
 from model.sites import Hook, Site, no_hook
-from model.targets import Read, Target, Via, metric_target, query_key, value_matrix
+from model.targets import (
+    Target,
+    Via,
+    left_of_input,
+    metric_target,
+    query_key,
+    read_through,
+    value_matrix,
+)
 from model.trace import Trace
 
 SITES = {Via.Q: Site.Q, Via.K: Site.K, Via.V: Site.V}
@@ -63,6 +75,10 @@ class InputGradients:
     "By the residual stream that the target reads: [pos, d_model]."
     wiring: Wiring | None = None
     "Of a run with edited edges: what they carry."
+    own: Mapping[Component, Tensor] = field(default_factory=dict[Component, Tensor])
+    "By what edges add to the stream of those of the target's readers that have their own: [pos, d_model]."
+    left: Mapping[tuple[Component, int], float] = field(default_factory=dict[tuple[Component, int], float])
+    "How much of inputs that have been edited, or given by paths, moves with the stream, by reader and token."
 
     def at(self, via: Via) -> Tensor:
         return {Via.Q: self.q, Via.K: self.k, Via.V: self.v}[via]
@@ -146,7 +162,23 @@ def input_gradients(
             found[site][layer] = gradient
     q, k, v, pre = (found[site] for site in sites)
     wiring = run.edits if isinstance(run.edits, Wiring) else None
-    return InputGradients(target, treatment, q, k, v, pre, final_gradient(run), wiring)
+    final = final_gradient(run)
+    left = _left(model, trace)
+    return InputGradients(target, treatment, q, k, v, pre, final.stream, wiring, final.own, left)
+
+
+def _left(model: GPT2, trace: Trace) -> dict[tuple[Component, int], float]:
+    heads, found = range(model.config.n_head), dict[tuple[Component, int], float]()
+    for change in trace.changes:
+        part, named = change.component, change.receivers if isinstance(change, PathPatch) else ()
+        if part.kind in INPUTS:
+            named = [replace(part, index=head) for head in heads if part.index in (None, head)]
+        span = change.span.slice if change.span else slice(None)
+        for reader in named:
+            for pos in range(len(trace.tokens))[span]:
+                left = left_of_input(trace, reader, pos)
+                found[reader, pos] = 1.0 if left is None else left
+    return found
 
 
 def edges_from(
@@ -165,18 +197,32 @@ def edges_from(
         write = write_of(model, other, node) * reaches(other, node) - write
     line = written_on(node.component)
     found = edges_of(model, trace, by, write, line, node.pos)
-    for head, carried in _edited(by).items():
-        if written_on(node.component) >= reading_line(head, model.config.n_layer):
+    for head in _edited(by):
+        at = reading_line(head, model.config.n_layer)
+        if line >= at:
             continue
-        arriving = write
-        for change, weight in carried.items():
-            gap = _gap(model, trace, by, change, weight[0], by.final)
-            if gap.within(node.component, node.key):
-                arriving = arriving + gap.lost * float(weight[0, node.pos]) * write
-            elif gap.around(node.component, node.key):
-                arriving = arriving + float(weight[0, node.pos]) * gap.added[node.pos]
-        found.put(head, edges_of(model, trace, by, arriving, line, node.pos, head))
+        less = _not_arriving(model, trace, by, node, write, head)
+        if head in by.own:
+            found.final += float(less @ by.own[head][node.pos])
+        elif at < by.target.line:
+            found.put(head, edges_of(model, trace, by, write, line, node.pos, head, less))
+        elif at == by.target.line and head.kind is Kind.UNEMBED:
+            found.final += float(less @ by.final[node.pos])
     return found
+
+
+def _not_arriving(
+    model: GPT2, trace: Trace, by: InputGradients, node: Node, write: Tensor, head: Component
+) -> Tensor:
+    """What a reader meets more of a node's write than is written, less being negative: [d_model]."""
+    less = torch.zeros_like(write)
+    for change, weight in _edited(by)[head].items():
+        gap, share = _gap(model, trace, by, change, weight[0], by.final), float(weight[0, node.pos])
+        if gap.within(node.component, node.key):
+            less = less + gap.lost * share * write
+        elif gap.around(node.component, node.key):
+            less = less + share * gap.added[node.pos]
+    return less
 
 
 def _edited(by: InputGradients) -> dict[Component, dict[NODE_CHANGES, Tensor]]:
@@ -206,26 +252,40 @@ def edges_of(
     line: int,
     pos: int,
     head: Component | None = None,
+    less: Tensor | float = 0.0,
 ) -> Edges:
-    """From any vector [d_model] added to the residual stream after a line at one token.
+    """From any vector [d_model] added to the residual stream after a line at one token, as edits of that leave it.
 
-    Into every reader as it meets the stream; `head` is a reader with edited edges, and then it alone is right.
+    Into every reader as it meets the stream; `head` is a reader with edited edges, which meets `less` besides, and
+    then it alone is right.
     """
-    only = None if head is None else reading_line(head, model.config.n_layer)
+    only, cuts = None if head is None else reading_line(head, model.config.n_layer), cuts_of(trace.changes)
+
+    def met(at: int) -> Tensor:
+        left = (cut.left for cut in cuts if max(line, 1) < cut.line <= at and cut.holds(pos))
+        return math.prod(left) * write + less
+
     found = {via: torch.zeros_like(by.at(via)[:, :, pos, 0]) for via in SITES}
     neurons = torch.zeros_like(by.pre[:, pos])
     for layer, block in enumerate(model.blocks):
         if line < 1 + 2 * layer < by.target.line and only in (None, 1 + 2 * layer):
-            moved = _arrives(model, trace, by, write, 1 + 2 * layer, pos, head) @ wide(
+            moved = _arrives(model, trace, by, met(1 + 2 * layer), 1 + 2 * layer, pos, head) @ wide(
                 block.attn.c_attn.weight
             )
             parts = moved.view(3, model.config.n_head, model.config.d_head)
             for via, part in zip(SITES, parts, strict=True):
                 found[via][layer] = (part * by.at(via)[layer, :, pos]).sum(-1)
         if line < 2 + 2 * layer < by.target.line and only in (None, 2 + 2 * layer):
-            moved = _arrives(model, trace, by, write, 2 + 2 * layer, pos, head) @ wide(block.mlp.c_fc.weight)
+            moved = _arrives(model, trace, by, met(2 + 2 * layer), 2 + 2 * layer, pos, head) @ wide(
+                block.mlp.c_fc.weight
+            )
             neurons[layer] = moved * by.pre[layer, pos]
-    final = float(write @ by.final[pos]) if line < by.target.line else 0.0
+    for (reader, at), left in by.left.items():
+        if at == pos and reader.kind in INPUTS:
+            found[tuple(SITES)[INPUTS.index(reader.kind)]][reader.layer, reader.index] *= left
+        elif at == pos and reader.kind is Kind.MLP:
+            neurons[reader.layer] *= left
+    final = float(met(by.target.line) @ by.final[pos]) if line < by.target.line else 0.0
     return Edges(found[Via.Q], found[Via.K], found[Via.V], neurons, final)
 
 
@@ -263,9 +323,12 @@ def edges_into(model: GPT2, trace: Trace, by: InputGradients, to: Input) -> Grad
 
     last = 2 * model.config.n_layer + 1
     lines = before(range(1, last, 2)), before(range(2, last, 2))
-    edited = _edited(by).get(_reader_of(to), {}).items()
+    reader = _reader_of(to)
+    edited = _edited(by).get(reader, {}).items()
     gaps = tuple(_gap(model, trace, by, change, weight[0], direct) for change, weight in edited)
-    return Gradients(target, direct, direct, *lines, missing=gaps)
+    added = trace.added(reader)
+    own = () if added is None else (Own(added, direct, direct),)
+    return Gradients(target, direct, direct, *lines, missing=gaps, own=own)
 
 
 def _reader_of(to: Input) -> Component:
@@ -283,11 +346,11 @@ def _reader(model: GPT2, trace: Trace, by: InputGradients, to: Input) -> tuple[T
         reads = tuple(read for read in by.target.reads if read.pos == pos)
         return replace(by.target, reads=reads), by.final[pos]
     matrix, bias, gradient, value = _projection(model, trace, by, to)
-    line = written_on(part)
-    normed = matrix @ gradient
-    weighted = normed * wide(norm_before(model, line).weight)
-    pulled = _jacobian(model, trace, by, weighted, line, pos, _reader_of(to))
-    target = Target(line, (Read(pos, normed),), float(bias @ gradient), float(value @ gradient))
+    line, reader, whole = written_on(part), _reader_of(to), float(value @ gradient)
+    read, constant = read_through(model, trace, reader, pos, matrix @ gradient, float(bias @ gradient), whole)
+    weighted = read.normed * wide(norm_before(model, line).weight)
+    pulled = _jacobian(model, trace, by, weighted, line, pos, reader)
+    target = Target(line, (read,), constant, whole)
     return target, pulled if line < by.target.line else torch.zeros_like(pulled)
 
 

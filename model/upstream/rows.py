@@ -3,10 +3,9 @@
 Where dictionaries are in use, their active latents and what those leave over are there instead of what they take apart.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import torch
 from torch import Tensor
 
 from model.components import Component, Kind, Node
@@ -16,8 +15,9 @@ from model.effects.attribution import overwritten
 from model.effects.latents import STREAM, line_of_place, reaching
 from model.gpt2 import GPT2, wide
 from model.latents import active, error, matrix_out
+from model.lines import written_on
 from model.sites import Site, Where
-from model.targets import Target, gradient_at
+from model.targets import Target, gradient_at, reader_of
 from model.trace import Trace
 
 
@@ -40,13 +40,6 @@ class Rows:
         if self.numbers is not None:
             return Node(Component(part.kind, part.layer, int(self.numbers[row]), part.site), pos)
         return Node(Component(part.kind, part.layer, row) if part.kind is Kind.NEURON else part, pos)
-
-
-def wanted_at(model: GPT2, trace: Trace, frame: Target, pos: int) -> Tensor:
-    """d frame / d(residual at a token), scale held: [d_model]."""
-    return torch.stack(
-        [gradient_at(model, trace, frame, read) for read in frame.reads if read.pos == pos]
-    ).sum(0)
 
 
 def is_edited(changes: Sequence[Change], node: Node) -> bool:
@@ -104,25 +97,74 @@ def rows_of(
 ) -> Iterator[Rows]:
     """Every node that a frame reads; `places` are the dictionaries in use, `parts` what they have."""
     positions = sorted({read.pos for read in frame.reads})
-    by_line = {line_of_place(at): at for at in places}
-    stream = next((at for at in places if at[0] in STREAM), None)
-    live = {at: reaching(trace, at).tolist() for at in places}
     for at in places:
         parts.find(at, positions)
+    live = {at: reaching(trace, at).tolist() for at in places}
+    written = _Written(model, trace, frame.line, neurons, live, parts)
     for pos in positions:
-        gradient = wanted_at(model, trace, frame, pos)
+        pulls: dict[Component | None, Tensor] = {}
+        for read in frame.reads:
+            if read.pos == pos:
+                reader, gradient = reader_of(model, frame, read), gradient_at(model, trace, frame, read)
+                reader = reader if trace.met is not None and reader and trace.met.lines(reader) else None
+                pulls[reader] = pulls[reader] + gradient if reader in pulls else gradient
+        read_by = [
+            _arriving(trace, reader, gradient, written.rows(pos, gradient))
+            for reader, gradient in pulls.items()
+        ]
+        for first, *others in zip(*read_by, strict=True):
+            yield replace(first, effects=sum((each.effects for each in others), first.effects))
+
+
+def _arriving(
+    trace: Trace, reader: Component | None, gradient: Tensor, rows: Iterable[Rows]
+) -> Iterator[Rows]:
+    """Rows with what arrives of each at a reader, None being one that meets what all others do."""
+    if reader is None or trace.met is None:
+        yield from rows
+        return
+    lines = trace.met.lines(reader)
+    for each in rows:
+        if written_on(each.component) in lines:
+            effects = each.effects.flatten().clone()
+            for row in range(len(effects)):
+                node = each.node(row)
+                effects[row] *= trace.met.share(reader, node.component, node.key, node.pos)
+                instead = trace.met.instead(reader, node.component, node.key, node.pos)
+                effects[row] += 0.0 if instead is None else instead @ gradient
+            each = replace(each, effects=effects.view_as(each.effects))
+        yield each
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Written:
+    """What is written before a line."""
+
+    model: GPT2
+    trace: Trace
+    line: int
+    neurons: bool
+    live: Mapping[Where, Sequence[bool]]
+    "At which tokens the dictionaries in use are there instead of what they take apart."
+    parts: Parts
+
+    def rows(self, pos: int, gradient: Tensor) -> Iterator[Rows]:
+        """Every node at a token by a gradient [d_model], in the order of the pass."""
+        model, trace = self.model, self.trace
+        by_line = {line_of_place(at): at for at in self.live}
+        stream = next((at for at in self.live if at[0] in STREAM), None)
         if stream is None:
             yield Rows(Component(Kind.EMBED), pos, (wide(trace[Site.RESID_PRE, 0][pos]) @ gradient)[None])
         else:
-            yield from parts.rows(stream, pos, gradient)
-        for line in range(1 if stream is None else line_of_place(stream) + 1, frame.line):
+            yield from self.parts.rows(stream, pos, gradient)
+        for line in range(1 if stream is None else line_of_place(stream) + 1, self.line):
             at = by_line.get(line)
-            if at is not None and live[at][pos]:
-                yield from parts.rows(at, pos, gradient)
+            if at is not None and self.live[at][pos]:
+                yield from self.parts.rows(at, pos, gradient)
             elif line % 2:
                 yield from _attention(model, trace, (line - 1) // 2, pos, gradient)
             else:
-                yield _mlp(model, trace, (line - 1) // 2, pos, gradient, neurons)
+                yield _mlp(model, trace, (line - 1) // 2, pos, gradient, self.neurons)
 
 
 def output_of(model: GPT2, layer: int) -> Tensor:

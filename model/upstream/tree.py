@@ -23,10 +23,10 @@ from model.latents import write_by_activation
 from model.lines import residual_site
 from model.nodes import Floats
 from model.sites import Hook, Site, no_hook
-from model.targets import Target, Via
+from model.targets import Target, Via, wanted_at
 from model.trace import Trace
 from model.upstream.branches import Branch
-from model.upstream.rows import Parts, Rows, is_edited, output_of, rows_of, wanted_at
+from model.upstream.rows import Parts, Rows, is_edited, output_of, rows_of
 
 Path = tuple[Node, ...]
 "The nodes from the root, which is none of them, to a branch."
@@ -130,7 +130,7 @@ def _frames(
         case Kind.NEURON if not is_edited(trace.changes, node):
             yield None, frame_target(model, trace, node), _slope(model, trace, node, frame)
         case Kind.LATENT if not is_edited(trace.changes, node):
-            wanted = wanted_at(model, trace, frame, node.pos)
+            wanted = wanted_at(model, trace, frame, node)
             slope = float(write_by_activation(model, trace, part, node.pos) @ wanted)
             yield None, frame_target(model, trace, node), slope
         case Kind.HEAD if node.key is not None:
@@ -149,13 +149,13 @@ def _slope(model: GPT2, trace: Trace, node: Node, frame: Target) -> float:
         pre = wide(trace[Site.MLP_PRE, part.layer][node.pos, part.index]).detach().requires_grad_()
         (slope,) = torch.autograd.grad(F.gelu(pre, approximate="tanh"), pre)
     row = wide(model.blocks[part.layer].mlp.c_proj.weight[part.index])
-    return float(slope * (row @ wanted_at(model, trace, frame, node.pos)))
+    return float(slope * (row @ wanted_at(model, trace, frame, node)))
 
 
 def _score_slope(model: GPT2, trace: Trace, node: Node, frame: Target) -> float:
     """d frame / d(a pair's score), the row's other keys losing what this one gains."""
     part, key = node.component, node.key or 0
-    along = output_of(model, part.layer)[part.index or 0] @ wanted_at(model, trace, frame, node.pos)
+    along = output_of(model, part.layer)[part.index or 0] @ wanted_at(model, trace, frame, node)
     worth = wide(trace[Site.V, part.layer][part.index]) @ along  # [key]
     pattern = wide(trace[Site.PATTERN, part.layer][part.index, node.pos])
     return float(pattern[key] * (worth[key] - pattern @ worth))

@@ -2,9 +2,7 @@
 
 from dataclasses import replace
 
-from model.components import Component, Kind, Node
-from model.edits.edges import EdgeChange, EdgeKeep
-from model.edits.interventions import flat
+from model.components import Kind, Node
 from model.targets import Via
 from tdb_tui.commands.ranking import ranked_rows, rows_result
 from tdb_tui.commands.table import command
@@ -38,8 +36,10 @@ def trace(session: Session, call: Call) -> Reply:
     head via v    what it writes as far as the frame before wants it, its attention held
 
     A head without a key is traced to the key it reads most; via v without a key, to all of them.  `of NODE` traces
-    for that frame rather than the last.  `u` and `d` walk the frames; the rows and biases of each add up to it.
-    An embedding (`trace E@Mary`) is where a trail ends: it pushes no frame, and says which token that is.
+    for that frame rather than the last.  `u` and `d` walk the frames; the rows and biases of each add up to it, as the
+    node itself meets the stream where edges into it are edited; what a path or an edit of its input has given it is
+    constant (`BT`).  An embedding (`trace E@Mary`) is where a trail ends: it pushes no frame, and says which token
+    that is.
     """
     if len(call.args) == 1 and node_word(session.snapshot, call.args[0]).component.kind.group == "embed":
         return _end(session, one_node(session.snapshot, call.args[0]))
@@ -139,27 +139,7 @@ def _answer(session: Session) -> Reply:
             "value": value,
             **rows_result(snapshot),
         },
-        warnings=() if frame is None else _without_edges(snapshot, frame),
         view="frame",
-    )
-
-
-def _without_edges(snapshot: Snapshot, frame: Frame) -> tuple[str, ...]:
-    """That a frame asks about the stream that all read, where its own reader meets another."""
-    part = frame.node.component
-    own = {Component(Kind.MLP, part.layer)} if part.kind in (Kind.MLP, Kind.NEURON) else set[Component]()
-    if part.kind is Kind.HEAD:
-        letters = (frame.via or Via.QK).value
-        own = {Component(Kind[letter.upper()], part.layer, part.index) for letter in letters}
-    changes = flat(snapshot.state.inputs.changes)
-    heads = {head for change in changes if isinstance(change, EdgeChange) for head in change.heads}
-    every = any(isinstance(change, EdgeKeep) for change in changes)
-    edited = sorted(str(each) for each in own if every or each in heads)
-    if not edited:
-        return ()
-    return (
-        f"edges into {' and '.join(edited)} are edited: the frame reads the stream without these edits, "
-        "the run with them",
     )
 
 

@@ -18,7 +18,24 @@ from model.measured.scorers import metric_scorer, unchanged
 from model.nodes import NodeTable
 from model.trace import Trace, metric_value, record
 from model.upstream.edges import edges_from, input_gradients
-from tests.tiny import A0, BA1, EMBED, END, L0H1, L1H2, LAST, LD, M0, M1, MIDDLE, N0, TOKEN_EMBED, TOKENS
+from tests.tiny import (
+    A0,
+    BA1,
+    EMBED,
+    END,
+    L0H1,
+    L1H2,
+    LAST,
+    LD,
+    M0,
+    M1,
+    M2,
+    MIDDLE,
+    N0,
+    N2,
+    TOKEN_EMBED,
+    TOKENS,
+)
 
 U, L2H0Q, L1H2V, L2H3K = (
     Component(Kind.UNEMBED),
@@ -39,6 +56,8 @@ EDITS: dict[str, EdgeChange | EdgeKeep] = {
     "a neuron": EdgeChange((Carried(Ablate(N0), L2H0Q), Carried(Ablate(N0), U))),
     "the embedding": EdgeChange((Carried(Ablate(EMBED), L1H2V), Carried(Ablate(EMBED, LAST), U))),
     "a token's embedding": EdgeChange((Carried(Ablate(TOKEN_EMBED), M1),)),
+    "the last layer's MLP": EdgeChange((Carried(Ablate(M2, LAST), U), Carried(Patch(M1, WHOLE, WHOLE), U))),
+    "a neuron of the last layer": EdgeChange((Carried(Patch(N2, WHOLE, WHOLE), U),)),
     "a bias": EdgeChange((Carried(Ablate(BA1), Component(Kind.MLP, 2)),)),
     "all but a circuit": EdgeKeep(
         (Link(L0H1, L2H0Q), Link(M0, M1), Link(M1, U), Link(L1H2, U, key=3)), Patch(EMBED, WHOLE, WHOLE)
@@ -66,7 +85,7 @@ def slope(model: GPT2, trace: Trace, sources: Sources, change: Change) -> float:
 
 def rows_worth_a_look(table: NodeTable) -> list[int]:
     """Some rows of each table: the parts that edges above begin in, and a few others."""
-    parts = {L0H1, L1H2, A0, Component(Kind.ATTN, 1), M0, M1, N0, BA1, EMBED, TOKEN_EMBED}
+    parts = {L0H1, L1H2, A0, Component(Kind.ATTN, 1), M0, M1, M2, N0, N2, BA1, EMBED, TOKEN_EMBED}
     mine = [
         row
         for row in range(len(table))
@@ -107,8 +126,8 @@ def test_direct_effects_add_up_and_a_cut_edge_to_the_end_has_none(
     tables = (attribution.embed_table, attribution.head_table, attribution.mlp_table, attribution.bias_table)
     total = sum(float(table(tiny, trace, by).direct.sum()) for table in tables)
     assert total == pytest.approx(metric_value(tiny, trace, LD), abs=1e-9)
-    if name in ("heads", "whole attention"):
-        cut = {"heads": L1H2, "whole attention": L0H1}[name]
+    cut = {"heads": L1H2, "whole attention": L0H1, "the last layer's MLP": M2}.get(name)
+    if cut is not None:
         assert effects_of(tiny, trace, by, Node(cut, END)).direct == pytest.approx(0, abs=1e-12)
 
 
