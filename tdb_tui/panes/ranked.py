@@ -43,6 +43,11 @@ class Ranked(Pane):
     def count(self) -> int:
         return 0 if self.view is None else len(self.view)
 
+    @property
+    def _has_latents(self) -> bool:
+        """Whether there are latents, whose names are longer."""
+        return self.view is not None and bool(self.view.table.site.any())
+
     def title(self) -> str:
         return "ranked" if self.view is None else f"ranked · {self.view.title}"
 
@@ -91,7 +96,7 @@ class Ranked(Pane):
             (CURSOR if selected else " ", SELECTED),
             (right(str(view.start + at + 1), digits), DIM),
             self.sign(view.node(at), bool(view.circuit[row])),
-            (left(view.node(at), name), SELECTED if selected else PLAIN),
+            (left(view.fitted(at, name), name), SELECTED if selected else PLAIN),
             (f" {number(value)}", PLAIN),
             (DISAGREE if view.marked[row] else " ", WARNING if view.marked[row] else PLAIN),
             *self._bar(value if value == value else 0.0, bars),
@@ -140,7 +145,7 @@ class Ranked(Pane):
         direct = 7
         measured = 9 if self._wide else 0
         reads = 4 if width < 36 else 6
-        name = 12 if width < 38 else 14
+        name = (12 if width < 38 else 14) + 2 * self._has_latents
         room = width - name - direct - measured - reads - 2
         if self.view is None or not self.view.said or room < SAYS:
             return name, room, direct, measured, reads, 0

@@ -139,6 +139,11 @@ class RankedView:
         """The node at a place in the order, as a command calls it: `L9H9@END`."""
         return self.table.name(int(self.order[at]), self.labels.__getitem__)
 
+    def fitted(self, at: int, cells: int) -> str:
+        """The same where it has no more cells, else with its tokens by number: cut short it would be another node's."""
+        name = self.node(at)
+        return name if len(name) <= cells else self.table.name(int(self.order[at]))
+
     def component(self, at: int) -> str:
         row = int(self.order[at])
         return str(self.table.component(row) or self.table.name(row).partition("@")[0])
@@ -153,7 +158,7 @@ class RankedView:
         """Where the node in place `at` of another ranking stands in this one; the same place if it is not here."""
         row = int(other.order[at])
         same = self.table.kind[self.order] == other.table.kind[row]
-        for column in ("layer", "index", "pos", "key"):
+        for column in ("site", "layer", "index", "pos", "key"):
             same &= getattr(self.table, column)[self.order] == getattr(other.table, column)[row]
         found = same.nonzero()[0]
         return int(found[0]) if len(found) else at
