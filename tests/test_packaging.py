@@ -83,12 +83,14 @@ def shipped_here() -> set[str]:
     return {path.relative_to(ROOT).as_posix() for path in files if path.suffix not in unwanted}
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_each_file_of_the_packages_and_nothing_else(dist: Path) -> None:
     with zipfile.ZipFile(next(dist.glob("*.whl"))) as wheel:
         inside = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert inside == shipped_here()
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_what_is_not_python(dist: Path) -> None:
     with zipfile.ZipFile(next(dist.glob("*.whl"))) as wheel:
         inside = set(wheel.namelist())
@@ -103,6 +105,7 @@ def test_the_wheel_holds_what_is_not_python(dist: Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in inside)
 
 
+@pytest.mark.slow
 def test_the_source_archive_can_be_tested(dist: Path) -> None:
     with tarfile.open(next(dist.glob("*.tar.gz"))) as archive:
         inside = {name.partition("/")[2] for name in archive.getnames()}
@@ -111,6 +114,7 @@ def test_the_source_archive_can_be_tested(dist: Path) -> None:
     assert wanted - inside == set()
 
 
+@pytest.mark.slow
 def test_the_installed_program_answers_from_its_own_files(site: Path, tmp_path: Path) -> None:
     (tmp_path / "model.py").write_text(
         "raise SystemExit('the stranger ran')\n"

@@ -161,6 +161,7 @@ DAMAGES: tuple[Callable[[dict[Any, Any], Any], None], ...] = (
 )
 
 
+@pytest.mark.slow
 def test_a_damaged_session_is_refused_or_read_and_never_breaks(engine: Engine) -> None:
     session = begin(engine)
     do(session, *BUSY, "save it.json")

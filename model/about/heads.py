@@ -20,7 +20,7 @@ from torch import Tensor
 
 from model.about.reads import Ends, top_tokens
 from model.components import Component, Kind
-from model.effects.attribution import head_matrices
+from model.effects.attribution import head_matrix
 from model.gpt2 import GPT2, LayerNorm, wide
 from model.sites import Site, no_hook
 from model.targets import query_key, value_matrix
@@ -98,7 +98,7 @@ def ov(
     _check(model, head)
     w_v, _ = value_matrix(model, head)
     read = wide(model.wte.weight) @ _reading(model.blocks[head.layer].ln_1, w_v)
-    write = wide(model.unembedding) @ _writing(model.ln_f, head_matrices(model)[head.layer][head.index or 0])
+    write = wide(model.unembedding) @ _writing(model.ln_f, head_matrix(model, head.layer)[head.index or 0])
     return _view(read, write, pairs, count, _kept(model, exclude))
 
 
@@ -171,7 +171,7 @@ def copy_scores(model: GPT2, exclude: NDArray[np.bool_] | None = None) -> NDArra
     scores = np.zeros((model.config.n_layer, model.config.n_head))
     for layer, head in np.ndindex(scores.shape):
         w_v, _ = value_matrix(model, Component(Kind.HEAD, layer, head))
-        write = _writing(model.ln_f, head_matrices(model)[layer][head])
+        write = _writing(model.ln_f, head_matrix(model, layer)[head])
         small = write.T @ gram @ _reading(model.blocks[layer].ln_1, w_v)  # [d_head, d_head]
         scores[layer, head] = eigenvalue_score(torch.linalg.eigvals(small.cpu().double()).numpy())
     return scores
@@ -202,7 +202,7 @@ def _among_top(model: GPT2, head: Component, ids: Tensor, top: int) -> tuple[Ten
     seen = norm.normalize(resid, head.layer, no_hook, Site.LN1_SCALE, Site.LN1_NORMALIZED)[0]
     w_v, b_v = value_matrix(model, head)
     v = wide(seen * norm.weight + norm.bias) @ w_v + b_v
-    out = v @ head_matrices(model)[head.layer][head.index or 0]
+    out = v @ head_matrix(model, head.layer)[head.index or 0]
     positive, negative = (wide(model.final_norm(x)) @ wide(model.unembedding).T for x in (out, -out))
     return _in_top(positive, ids, top), _in_top(negative, ids, top)
 
@@ -222,7 +222,7 @@ def composition(model: GPT2, head: Component) -> Composition:
     w_v, _ = value_matrix(model, head)
     q, k, v = (_reading(norm, w) for w in (w_q, w_k, w_v))
     r_q, r_k, r_v = (_triangle(x) for x in (q, k, v))
-    w_o = head_matrices(model)[head.layer][head.index or 0]
+    w_o = head_matrix(model, head.layer)[head.index or 0]
     r_o = _triangle((w_o - w_o.mean(-1, keepdim=True)).T)
     found = torch.zeros(3, head.layer, n_head, dtype=torch.float64)
     for layer in range(head.layer):
@@ -241,7 +241,7 @@ def _earlier(model: GPT2, layer: int) -> tuple[Tensor, Tensor]:
     """Of a layer's heads, the triangle of W_V [head, d_head, d_head] and centred W_O [head, d_head, d_model]."""
     heads = [Component(Kind.HEAD, layer, index) for index in range(model.config.n_head)]
     w_v = torch.stack([value_matrix(model, head)[0] for head in heads])
-    w_o = head_matrices(model)[layer]
+    w_o = head_matrix(model, layer)
     return _triangle(_reading(model.blocks[layer].ln_1, w_v)), w_o - w_o.mean(-1, keepdim=True)
 
 

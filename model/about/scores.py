@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from model.components import Component, Kind
-from model.effects.attribution import head_matrices, overwritten
+from model.effects.attribution import head_matrix, overwritten
 from model.effects.sublayers import added_by_edits, stream_edits
 from model.gpt2 import GPT2, wide
 from model.lines import written_on
@@ -176,7 +176,7 @@ def _layers(model: GPT2, trace: Trace, stop: int, pull: Tensor, at: slice) -> It
 def _attention(model: GPT2, trace: Trace, layer: int, pull: Tensor, at: slice) -> Iterator[_Part]:
     """A layer's heads and bias; where an edit replaced all of them at once, that as one."""
     live = ~overwritten(trace, Kind.ATTN, layer)[at]
-    along = pull @ head_matrices(model)[layer].transpose(1, 2)  # [head, key, d_head]
+    along = pull @ head_matrix(model, layer).transpose(1, 2)  # [head, key, d_head]
     heads = (wide(trace[Site.Z, layer][:, at]) * along).sum(-1) * live  # [head, key]
     yield from ((Component(Kind.HEAD, layer, index), part) for index, part in enumerate(heads))
     if not live.all():

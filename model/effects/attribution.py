@@ -18,7 +18,7 @@ from model.components import Component, Kind
 from model.effects.backward import Treatment
 from model.effects.cut_edges import corrected
 from model.effects.gradients import Gradients, gradients, is_upstream
-from model.effects.sublayers import head_matrices, live_heads, overwritten
+from model.effects.sublayers import head_matrices, head_matrix, live_heads, overwritten
 from model.effects.vector_tables import attn_table, bias_table, embed_table, mlp_table, replaced, vectors
 from model.gpt2 import GPT2, wide
 from model.nodes import NodeTable, joined
@@ -33,6 +33,7 @@ __all__ = [
     "embed_table",
     "gradients",
     "head_matrices",
+    "head_matrix",
     "head_table",
     "is_upstream",
     "live_heads",

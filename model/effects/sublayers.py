@@ -18,8 +18,13 @@ STREAM = {
 
 def head_matrices(model: GPT2) -> list[Tensor]:
     """W_O of each layer, split by head: [head, d_head, d_model]."""
-    n_head, d_head = model.config.n_head, model.config.d_head
-    return [wide(block.attn.c_proj.weight).view(n_head, d_head, -1) for block in model.blocks]
+    return [head_matrix(model, layer) for layer in range(model.config.n_layer)]
+
+
+def head_matrix(model: GPT2, layer: int) -> Tensor:
+    """W_O of one layer, split by head: [head, d_head, d_model]."""
+    weight = model.blocks[layer].attn.c_proj.weight
+    return wide(weight).view(model.config.n_head, model.config.d_head, -1)
 
 
 def overwritten(trace: Trace, kind: Kind, layer: int) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from model.components import DICTIONARY, SCALES, Kind
 from model.dictionaries import recorded_at
 from model.edits.interventions import SINGLE, Change, Compound, Sources, Where, as_hook, flat, site_of
-from model.effects.attribution import head_matrices
+from model.effects.attribution import head_matrix
 from model.gpt2 import GPT2, wide
 from model.lines import written_on
 from model.measured.rows import can_be_rows, values_of_rows
@@ -130,11 +130,11 @@ def _moving(
 
 def _begun(push: Push, delta: Tensor, goal: Goal, whole: bool) -> Start | None:
     """A push from the first token that it moves, or where it begins if `whole`; None where it moves nothing read."""
-    moved = delta[: goal.stop - push.first].flatten(1).any(1).nonzero()
-    at = {push.first + int(pos) for pos in moved}
-    if not len(moved) or (goal.is_apart(push.line) and at.isdisjoint(goal.positions)):
+    moved: list[int] = delta[: goal.stop - push.first].any(1).nonzero()[:, 0].tolist()
+    at = {push.first + pos for pos in moved}
+    if not moved or (goal.is_apart(push.line) and at.isdisjoint(goal.positions)):
         return None
-    skip = 0 if whole else int(moved[0])
+    skip = 0 if whole else moved[0]
     return replace(push, first=push.first + skip), delta[skip:]
 
 
@@ -155,13 +155,13 @@ def pushed(model: GPT2, trace: Trace, changes: Sequence[Change], first: int, sou
     parts = range(count) if every else sorted(index or 0 for index in indices)
     match site:
         case Site.PATTERN:
-            w_o, values = head_matrices(model)[layer], wide(trace[Site.V, layer])
+            w_o, values = head_matrix(model, layer), wide(trace[Site.V, layer])
             delta = torch.stack([diff[head, first:] @ values[head] @ w_o[head] for head in parts]).sum(0)
         case Site.Z:
-            w_o = head_matrices(model)[layer]
+            w_o = head_matrix(model, layer)
             delta = torch.stack([diff[head, first:] @ w_o[head] for head in parts]).sum(0)
         case Site.Q | Site.K | Site.V:
-            w_o = head_matrices(model)[layer]
+            w_o = head_matrix(model, layer)
             delta = (_attended(trace, at, diff, list(parts), first) @ w_o[list(parts)]).sum(0)
         case Site.MLP_POST:
             delta = diff[first:, parts] @ wide(model.blocks[layer].mlp.c_proj.weight[parts])

@@ -161,6 +161,7 @@ def test_the_guide_fades_and_ends():
     assert weights == [0.5, 0.5, 0.5, 0.5, 0.5, 0.25, 0.0, 0.0]
 
 
+@pytest.mark.slow
 def test_the_mover_is_kept_alone_to_the_end(tmp_path: Path):
     words = {"most_merges": 600, "texts_for_bpe": 200}  # names must be one token each
     plan = replace(

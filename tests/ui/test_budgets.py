@@ -285,6 +285,7 @@ def test_colors_are_those_of_the_256_color_table() -> None:
     assert not any("38;2;" in data or "48;2;" in data for data in CountingDriver.written)
 
 
+@pytest.mark.slow
 def test_widgets_do_not_pile_up() -> None:
     counted: list[int] = []
 
