@@ -121,7 +121,7 @@ def killed_and_resumed(
 
 @pytest.mark.parametrize(
     "points",
-    [3, pytest.param(12, marks=pytest.mark.slow), pytest.param(100, marks=pytest.mark.bench)],
+    [2, pytest.param(12, marks=pytest.mark.slow), pytest.param(100, marks=pytest.mark.bench)],
 )
 def test_killed_at_random_points_it_goes_on_where_it_was(
     model: Path, script: Path, straight: list[dict[str, Any]], tmp_path: Path, points: int

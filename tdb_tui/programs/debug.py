@@ -12,6 +12,7 @@ from typer.main import get_command
 
 from tdb_tui import __version__
 from tdb_tui.config import config_folder, read_config
+from tdb_tui.conversion import leave_texts
 from tdb_tui.crash import Crashed
 from tdb_tui.errors import CommandError, ComputeFailed
 from tdb_tui.exits import USAGE, fail
@@ -19,7 +20,6 @@ from tdb_tui.journal.finding import find_journal, journal_folder
 from tdb_tui.journal.records import Kept
 from tdb_tui.options import IN_FILES, Options
 from tdb_tui.programs import PROGRAMS, make_app
-from tdb_tui.programs.conversion import leave_texts
 from tdb_tui.starting import Start, open_session, taught
 
 if TYPE_CHECKING:

@@ -6,6 +6,8 @@ Typer converts every value by pydantic, texts too, and importing that takes a th
 from collections.abc import Sequence
 from typing import Any
 
+from typer import Context
+
 
 class AsTyped:
     """Stands where Typer keeps how a parameter is converted; what is no text is left to Typer."""
@@ -33,6 +35,6 @@ def _are_texts(value: Any) -> bool:
 
 def leave_texts(command: Any) -> None:
     """Convert a command's values only where they are no texts; where Typer has no such place, all as it does."""
-    for param in command.params:
+    for param in command.get_params(Context(command)):  # --help among them
         if hasattr(param, "_runtime_param"):
             param._runtime_param = AsTyped()
