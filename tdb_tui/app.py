@@ -23,7 +23,6 @@ from tdb_tui.keys import LINE_HINTS
 from tdb_tui.palette import ERROR, WARNING
 from tdb_tui.panes.diary import Diary
 from tdb_tui.panes.drawing import FULL, NONE, SIXTEEN, Drawing
-from tdb_tui.panes.menu import Item, Menu, command_items, key_items, pane_items
 from tdb_tui.panes.pane import Painted
 from tdb_tui.panes.screen import MainScreen
 from tdb_tui.panes.terminal import Manners, Terminal
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from tdb_tui.commands import Done
     from tdb_tui.explaining.background import Told
     from tdb_tui.language.completion import Completion
+    from tdb_tui.panes.menu import Item
     from tdb_tui.session import Session
     from tdb_tui.turns import Turn
     from tdb_tui.views.data import Look
@@ -466,6 +466,8 @@ class TdbApp(App[int], inherit_bindings=False):
             self.exit(code, code)
 
     def action_menu(self) -> None:
+        from tdb_tui.panes.menu import Menu, command_items, key_items
+
         items = key_items(self.main.active, self.main.keymap)
         if self.session is not None:
             from tdb_tui.commands import registry
@@ -474,9 +476,11 @@ class TdbApp(App[int], inherit_bindings=False):
         self.push_screen(Menu(items), self._chosen)
 
     def action_menu_of_pane(self) -> None:
+        from tdb_tui.panes.menu import Menu, pane_items
+
         self.push_screen(Menu(pane_items(self.main.active, self.main.keymap)), self._chosen)
 
-    async def _chosen(self, item: Item | None) -> None:
+    async def _chosen(self, item: "Item | None") -> None:
         if item is None or not (item.command or item.key):
             return
         if item.command:

@@ -7,6 +7,8 @@ from functools import cache, lru_cache
 
 from rich.style import Style
 
+from tdb_tui.theming import DRAWN
+
 PLAIN = Style()
 BOLD = Style(bold=True)
 DIM = Style(dim=True)
@@ -22,8 +24,7 @@ ERROR = Style(bold=True, color="color(203)")
 WARNING = Style(color="color(214)")
 ECHO = Style(bold=True)
 
-BLUE = tuple(Style(color=f"color({n})") for n in (25, 32, 39, 81))
-ORANGE = tuple(Style(color=f"color({n})") for n in (94, 166, 208, 215))
+BLUE, ORANGE = (tuple(Style(color=f"color({n})") for n in DRAWN[sign]) for sign in ("positive", "negative"))
 "Four strengths of each sign, equal in lightness, apart for every kind of colour blindness."
 
 LEVELS = 16

@@ -8,7 +8,7 @@ from typing import Any
 from tdb_tui.errors import CommandError, did_you_mean
 
 DRAWN: Mapping[str, tuple[int, ...]] = {
-    "positive": (24, 32, 39, 117),
+    "positive": (25, 32, 39, 81),
     "negative": (94, 166, 208, 215),
     "arrow": (220,),
     "edited": (177,),
