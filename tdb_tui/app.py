@@ -239,7 +239,7 @@ class TdbApp(App[int], inherit_bindings=False):
         assert self.session is not None  # something is shown
         settings = self.session.state.settings
         self.terminal.follow(settings, self.main)
-        self.terminal.name(f"tdb: {look.title.model} {look.title.value}")
+        self.terminal.name(f"tdb: {look.title.model} {look.title.value}{look.title.mark}")
         keeps = settings.get("mode") == "line"
         if keeps != self.main.line_keeps:
             self.main.line_keeps = keeps

@@ -213,7 +213,7 @@ def test_a_session_resumed_is_as_stale_as_it_was(session: Session) -> None:
 def test_the_title_and_the_stack_say_what_waits(session: Session) -> None:
     do(session, "ablate L0H1", "run", "ablate M1")
     look = Looker().look(session.snapshot)
-    assert look.title.value.endswith(" stale") and look.title.counts == "2 iv"
+    assert look.title.mark == " stale" and look.title.counts == "2 iv"
     assert (
         look.edits.rows[0].endswith("ablate L0H1@* zero")
         and look.edits.rows[1] == "i2 * ablate M1@* zero  (not run)"
@@ -221,7 +221,7 @@ def test_the_title_and_the_stack_say_what_waits(session: Session) -> None:
     assert set(look.edits_of) == {"L0H1", "M1"}, "one key takes it away again"
     do(session, "run")
     look = Looker().look(session.snapshot)
-    assert "stale" not in look.title.value and "not run" not in "".join(look.edits.rows)
+    assert not look.title.mark and "not run" not in "".join(look.edits.rows)
 
 
 def test_a_script_says_what_it_answered_of_the_run_before(session: Session) -> None:

@@ -39,7 +39,8 @@ class Title(Painted):
 
 def fitting(view: TitleView, width: int) -> list[str]:
     """The parts that fit, by rank: value, frame, frames before it, model, edits, device, probability, the rest."""
-    value = f"{view.value}  {view.probability}" if view.probability else view.value
+    short = f"{view.value}{view.mark}"
+    value = f"{view.value}  {view.probability}{view.mark}" if view.probability else short
     model = f"{view.model} {view.device}"
     trail = view.metric.split(" < ")
     shorter = [" < ".join([*trail[:steps], UNKNOWN]) for steps in range(len(trail) - 1, 0, -1)]
@@ -48,17 +49,17 @@ def fitting(view: TitleView, width: int) -> list[str]:
         [program, view.model, view.device, view.metric, value, view.spelled],
         [program, view.model, view.device, view.metric, value, view.counts],
         [model, view.metric, value, view.counts],
-        [model, view.metric, view.value, view.counts],
-        [view.model, view.metric, view.value, view.counts],
-        [view.metric, view.value, view.counts],
-        [view.metric, view.value],
-        *([metric, view.value] for metric in shorter),
+        [model, view.metric, short, view.counts],
+        [view.model, view.metric, short, view.counts],
+        [view.metric, short, view.counts],
+        [view.metric, short],
+        *([metric, short] for metric in shorter),
     ):
         parts = [part for part in choice if part]
         left = width - cell_len(BETWEEN.join(parts))
         if left >= 0:
             return _with_prompt(parts, view.prompt, left) if choice[0] == program else parts
-    return [view.value]
+    return [short]
 
 
 def _with_prompt(parts: list[str], prompt: str, left: int) -> list[str]:

@@ -40,6 +40,8 @@ class TitleView:
     "Which frame the panes read for; 0 is the metric."
     prompt: str = ""
     "As it was typed."
+    mark: str = ""
+    "What follows the values where they are of another run than the one that has been decided."
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,17 +24,18 @@ UNITS = {
 
 def title(snapshot: Snapshot) -> TitleView:
     state, info = snapshot.state, snapshot.info
-    edited, stale = bool(state.inputs.changes), snapshot.waiting is not None
+    edited = bool(state.inputs.changes)
     return TitleView(
         model=info.name,
         metric=_trail(snapshot),
-        value=value(snapshot, edited) + (f" {STALE}" if stale else ""),
+        value=value(snapshot, edited),
         device=f"{info.device} {info.dtype.replace('float', 'f')}",
         probability=_probabilities(snapshot, edited),
         counts=" ".join(f"{count} {name}" for name, _, count in _counts(snapshot)),
         spelled=" · ".join(f"{count} {word}{'s' * (count > 1)}" for _, word, count in _counts(snapshot)),
         frame=state.frame,
         prompt=printable(state.inputs.prompt.text),
+        mark=f" {STALE}" if snapshot.waiting is not None else "",
     )
 
 

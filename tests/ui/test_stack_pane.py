@@ -122,7 +122,7 @@ def test_edits_that_wait_are_marked_and_a_key_runs_them() -> None:
         ran = app.session.engine.sites_run
         await press(app, pilot, "2", "x", "j", "x")
         assert app.session.engine.sites_run == ran
-        assert " stale " in rows(app)[0] and "│ 2 iv" in rows(app)[0]
+        assert " stale │ 2 iv" in rows(app)[0]
         assert sum(row.endswith("(not run)") for row in rows(app)) == 2
         await press(app, pilot, "x")
         assert " stale " in rows(app)[0] and "│ 1 iv" in rows(app)[0], (
