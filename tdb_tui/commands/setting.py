@@ -23,6 +23,8 @@ from tdb_tui.state import Means, State
 
 SCALES = ("auto", "sqrt", "fixed")
 MOST_FRAMES = 60
+SHOWN = 24
+"Letters of a value among others."
 
 
 @command(
@@ -58,7 +60,7 @@ def set_(session: Session, call: Call) -> Reply:
                               `p final - $before`; `info variables` lists them, and what answers leave behind
     """
     if not call.args:
-        return _shown(session.state)
+        return _shown(session)
     first = call.args[0]
     if first.text.startswith("$"):
         return set_variable(session, call)
@@ -100,11 +102,11 @@ def set_(session: Session, call: Call) -> Reply:
 
 @command("show", usage="[NAME]", group="keeping", complete=("setting",), examples=("show", "show ablation"))
 def show(session: Session, call: Call) -> Reply:
-    """Settings: value, default and meaning."""
+    """Settings: value, where it comes from (default, file, env, flag or set), and meaning."""
     at_most(call, 1)
     if call.args and call.args[0].text.startswith("$"):
         return set_variable(session, call)
-    return _shown(session.state, find(call.args[0]).name if call.args else None)
+    return _shown(session, find(call.args[0]).name if call.args else None)
 
 
 @command(
@@ -227,9 +229,16 @@ def _name_in_b(session: Session, call: Call, name: str, word: Word) -> Reply:
     return note(f"{name} is B@{at}", pos=at)
 
 
-def _shown(state: State, only: str | None = None) -> Reply:
-    rows = [(s.name, _value(state, s.name), s.help) for s in SETTINGS if only in (None, s.name)]
-    return Reply(columns(rows), {"settings": {name: value for name, value, _ in rows}})
+def _shown(session: Session, only: str | None = None) -> Reply:
+    helps = {each.name: each.help for each in SETTINGS if only in (None, each.name)}
+    rows = [(*row, helps[row[0]]) for row in config_rows(session) if row[0] in helps]
+    settings, origins = ({name: row[at] for name, *row in rows} for at in (0, 1))
+    shown = [(name, value if len(rows) == 1 else _short(value), *row) for name, value, *row in rows]
+    return Reply(columns(shown), {"settings": settings, "origins": origins})
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= SHOWN else f"{value[: SHOWN - 1]}…"
 
 
 def _value(state: State, name: str) -> str:
