@@ -37,10 +37,24 @@ def save_autoencoder(autoencoder: Autoencoder, path: Path, notes: dict[str, Any]
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(save(tensors, metadata={"schema": SCHEMA, "sae": json.dumps(header)}))
+        with part.open("wb") as file:
+            file.writelines(_in_order(save(tensors, metadata={"schema": SCHEMA, "sae": json.dumps(header)})))
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _in_order(data: bytes) -> tuple[bytes, memoryview]:
+    """A safetensors file in two pieces, its metadata by name: the library writes them as they come, another each time.
+
+    So the same dictionary is the same file, byte by byte.
+    """
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, memoryview(data)[8 + length :]
 
 
 def load_autoencoder(path: Path) -> tuple[Autoencoder, dict[str, Any]]:

@@ -109,6 +109,16 @@ def test_a_saved_dictionary_is_read_back_to_the_bit(
         assert torch.equal(there, here)
 
 
+def test_the_same_dictionary_is_the_same_file(tmp_path: Path) -> None:
+    """The library writes the metadata in an order that differs from one time to the next: in eight files, say."""
+    dictionary = random_dictionary(MLP1, dtype=torch.float32)
+    files = [tmp_path / f"{number}.safetensors" for number in range(8)]
+    for file in files:
+        save_autoencoder(dictionary, file, {"text": "naïve ☃"})
+    assert len({file.read_bytes() for file in files}) == 1
+    assert load_autoencoder(files[0])[1] == {"text": "naïve ☃"}
+
+
 def test_a_saved_transcoder_keeps_both_places_and_its_skip(tmp_path: Path) -> None:
     given = random_dictionary((Site.LN2_NORMALIZED, 2), writes=(Site.MLP_OUT, 2), skip=True)
     save_autoencoder(given, tmp_path / "t.safetensors")
