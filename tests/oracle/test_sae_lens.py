@@ -13,13 +13,15 @@ from sae.formats import load
 
 pytestmark = [pytest.mark.oracle, pytest.mark.filterwarnings("ignore")]
 
+REQUIRED = "TDB_SAE_LENS" in os.environ
+"Seen as the tests are collected: while they run, the program's own variables are not there."
 D, N = 24, 96
 HOOK = "blocks.1.hook_mlp_out"
 
 
 def peer(name: str) -> Any:
     """The library that is compared with; where TDB_SAE_LENS is set its absence is no reason to skip."""
-    if "TDB_SAE_LENS" in os.environ:
+    if REQUIRED:
         return importlib.import_module(name)
     return pytest.importorskip(name, reason=f"{name} is not installed")
 
