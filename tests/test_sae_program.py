@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from sae.demo.bundle import BUNDLED
 from sae.evaluation import Damage, Report
 from sae.files import load_autoencoder
 from sae.training.loop import Figures, Progress
@@ -55,8 +56,11 @@ def test_a_toy_is_trained_on_and_what_was_found_is_said(monkeypatch, capsys, tmp
     code, out, _ = typed(monkeypatch, capsys, "eval", path, "--json")
     [found] = json.loads(out)["rows"]
     assert code == 0 and found["mean_max_cosine_similarity"] > 0.75 and found["features"] == 64
-    code, out, _ = typed(monkeypatch, capsys, "eval", path)
-    assert f"mean max cosine similarity {found['mean_max_cosine_similarity']:.4f}" in out
+    for given in (path, tmp_path):
+        code, out, _ = typed(monkeypatch, capsys, "eval", given)
+        assert f"mean max cosine similarity {found['mean_max_cosine_similarity']:.4f}" in out
+    code, out, err = typed(monkeypatch, capsys, "eval", path, BUNDLED)
+    assert (code, out) == (1, "") and "judge them apart" in err
 
 
 def test_dictionaries_of_a_model_are_trained_and_judged(
@@ -81,7 +85,7 @@ def test_dictionaries_of_a_model_are_trained_and_judged(
     assert first["explained_variance"] == 1 - first["fvu"]
     assert sum(bin["latents"] for bin in first["density"]) == 48
     code, out, _ = typed(monkeypatch, capsys, "eval", out_dir, "--text", text, "--rows", 3, "--context", 16)
-    assert code == 0 and "active on" in out and "█" in out and "CE rec." in out
+    assert code == 0 and "active on" in out and "█" in out and "CE and KL recovered" in out
 
 
 def test_a_transcoder_reads_one_place_and_puts_out_another(
@@ -261,7 +265,7 @@ def test_a_report_as_data_and_as_text_say_the_same() -> None:
     assert data["kl_recovered"] == {"zero": pytest.approx(0.9), "mean": pytest.approx(0.8)}
     assert (data["dead"], data["dense"], data["decoder_similarity"]["above_0.9"]) == (1, 1, 1)
     assert as_text([given], 80).splitlines()[1].split() == (
-        "mlp_out.0 2 3.5 0.2500 0.9000 0.8000 0.9000 0.8000 1 1 0.73".split()
+        "mlp_out.0 2 3.5 0.2500 0.900 0.800 0.900 0.800 1 1 0.73".split()
     )
 
 

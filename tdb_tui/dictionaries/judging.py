@@ -40,13 +40,17 @@ def dictionaries_of(paths: Sequence[Path], engine: Engine) -> list[Autoencoder]:
     """Those in files and directories, where the engine computes.  Raises CheckpointError."""
     device, dtype = torch.device(engine.info.device), getattr(torch, engine.info.dtype)
     found = []
-    for part in (part for path in paths for part in parts_of(path)):
-        if part.name.startswith(CHECKPOINT):
-            continue
+    for part in _files(paths):
         dictionary = load(part)
         fits(dictionary, engine.info.config, part.name)
         found.append(dictionary.to(device=device, dtype=dtype))
     return sorted(found, key=lambda each: (each.writes[1], list(Site).index(each.writes[0])))
+
+
+def _files(paths: Sequence[Path]) -> Iterator[Path]:
+    """Files and directories that are a dictionary each.  Raises CheckpointError."""
+    parts = (part for path in paths for part in parts_of(path))
+    yield from (part for part in parts if not part.name.startswith(CHECKPOINT))
 
 
 def judge(
@@ -110,14 +114,15 @@ HEADINGS = (
     "latents",
     "L0",
     "FVU",
-    "CE rec.",
-    "(mean)",
-    "KL rec.",
-    "(mean)",
+    "CE",
+    "mean",
+    "KL",
+    "mean",
     "dead",
     "dense",
-    "similar",
+    "near",
 )
+"""Of 80 columns: for latents up to a million."""
 
 
 def row(report: Report) -> tuple[str, ...]:
@@ -127,7 +132,7 @@ def row(report: Report) -> tuple[str, ...]:
         str(len(report.density)),
         f"{report.l0:.1f}",
         f"{report.fvu:.4f}",
-        *(f"{share(name):.4f}" for share in (report.ce_recovered, report.kl_recovered) for name in ABLATIONS),
+        *(f"{share(name):.3f}" for share in (report.ce_recovered, report.kl_recovered) for name in ABLATIONS),
         str(report.dead),
         str(report.dense),
         f"{float(report.similarity.mean()):.2f}",
@@ -151,14 +156,26 @@ def as_text(reports: Sequence[Report], width: int) -> str:
         (
             *lines,
             "",
-            f"{first.tokens:,} tokens, cross-entropy {first.clean_ce:.4f} nats.  Recovered: of what zero (mean)",
-            "ablation costs, the share given back when the model runs on what is put out.",
-            "Dead: never active; dense: on more than 10 % of tokens; similar: mean cosine of",
-            "each decoder row and the nearest other.",
+            f"{first.tokens:,} tokens, cross-entropy {first.clean_ce:.4f} nats.  CE and KL recovered: of what zero",
+            "ablation, and mean ablation beside it, costs, the share given back when the",
+            "model runs on what is put out.  Dead: never active; dense: on more than 10 % of",
+            "tokens; near: mean cosine of each decoder row and the nearest other.",
             "",
             *drawn_bars(density, width),
         )
     )
+
+
+def toys_among(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """What dictionaries that were trained on a toy found of its features.
+
+    Raises CheckpointError, and ValueError where others are among them: these are judged by something else.
+    """
+    files = list(_files(paths))
+    found = [toy for path in files if path.is_file() and (toy := toy_recovery(path)) is not None]
+    if found and len(found) < len(files):
+        raise ValueError("some of these were trained on a toy and some on a model: judge them apart")
+    return found
 
 
 def toy_recovery(path: Path) -> dict[str, Any] | None:

@@ -208,10 +208,9 @@ def _judge(
     as_json: bool,
     device: str,
 ) -> int:
-    from tdb_tui.dictionaries.judging import toy_recovery
+    from tdb_tui.dictionaries.judging import toys_among
 
-    toys = [found for path in paths if path.is_file() and (found := toy_recovery(path)) is not None]
-    if toys:
+    if toys := toys_among(paths):
         return _print_toys(toys, as_json)
     from tdb_tui.dictionaries.bundled import judged_text
     from tdb_tui.dictionaries.judging import dictionaries_of, judge
