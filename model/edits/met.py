@@ -73,10 +73,19 @@ class Met:
         found: Tensor | None = None
         for change, weight in self._tails(reader).get(written_on(part), []):
             tail = change.component, change.key
-            if tail != (part, key) and contains((part, key), tail) and bool(weight[0, pos]):
+            own_row = tail[0].kind in (Kind.ATTN_BIAS, Kind.MLP_BIAS) and not self._is_gone(part, pos)
+            if tail != (part, key) and contains((part, key), tail) and bool(weight[0, pos]) and not own_row:
                 added = float(weight[0, pos]) * replace(self.wiring).delta(change)[0, pos]
                 found = added if found is None else found + added
         return found
+
+    def _is_gone(self, whole: Component, pos: int) -> bool:
+        """Whether an edit has replaced a whole at a token, its bias with it."""
+        return any(
+            change.component == whole
+            and (change.span is None or change.span.first <= pos <= change.span.last)
+            for change in self.wiring.plain
+        )
 
     def lines(self, reader: Component) -> frozenset[int]:
         """On which lines something is written that a reader does not meet as it is."""

@@ -15,13 +15,16 @@ from model.components import Component, Kind
 from model.edits.edge_tables import Tail, contains, left_by
 from model.edits.edges import NODE_CHANGES
 from model.edits.interventions import where
+from model.edits.links import WHOLES
 from model.edits.wiring import Wiring
+from model.effects.sublayers import overwritten
 from model.gpt2 import GPT2, wide
 from model.sites import Site
 from model.trace import Trace
 
 NODES = (Kind.EMBED, Kind.HEAD, Kind.ATTN, Kind.MLP, Kind.ATTN_BIAS, Kind.MLP_BIAS)
 "Parts that have a row in the books; others are counted in their wholes'."
+BIASES = (Kind.ATTN_BIAS, Kind.MLP_BIAS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +43,9 @@ class Missing:
     direct: Tensor
     "The same for the target's own reading."
     final: Tensor
-    "As `total`, for the edge into the unembedding alone."
+    "As `total`, for edges into what reads for the target alone."
+    gone: Tensor
+    "Where an edit has replaced the whole that it is a part of, which then has the row: bool [pos, 1]."
 
     def within(self, part: Component, key: int | None = None) -> bool:
         """Whether a part belongs to the tail."""
@@ -51,10 +56,17 @@ class Missing:
         return contains((part, key), self.tail) and not self.within(part, key)
 
     @property
+    def of_the_whole(self) -> Tensor:
+        """What the row of a part that it belongs to has more of: a bias has its own row. [pos, d_model]"""
+        return self.added * self.gone if self.tail[0].kind in BIASES else self.added
+
+    @property
     def in_the_books(self) -> Tensor:
         """What rows of whole nodes have less of, as a vector: [pos, d_model]."""
         (part, key) = self.tail
-        return self.lost * self.write if part.kind in NODES and key is None else self.added
+        if part.kind not in NODES or key is not None:
+            return self.added
+        return torch.where(self.gone, self.added, self.lost * self.write)
 
 
 def missing(
@@ -76,8 +88,16 @@ def missing(
             none, added = torch.zeros_like(gradient), wide(wiring.delta(change)[0].detach())
             pulls = gradient, direct.get(change, none), final.get(change, none)
             write, tail = whole_write(model, trace, change), (change.component, change.key)
-            found.append(Missing(tail, left_by(change) - 1, write, added, *pulls))
+            found.append(Missing(tail, left_by(change) - 1, write, added, *pulls, gone_of(trace, change)))
     return tuple(found)
+
+
+def gone_of(trace: Trace, change: NODE_CHANGES) -> Tensor:
+    """Where an edit has replaced the whole that a tail is a part of: bool [pos, 1]."""
+    part = change.component
+    if part.kind not in WHOLES:
+        return torch.zeros(len(trace.tokens), 1, dtype=torch.bool, device=trace[Site.RESID_PRE, 0].device)
+    return overwritten(trace, WHOLES[part.kind], part.layer)[:, None]
 
 
 def whole_write(model: GPT2, trace: Trace, change: NODE_CHANGES) -> Tensor:
@@ -106,7 +126,7 @@ def corrected(
         if gap.within(part, key):
             less = gap.lost * write
         elif gap.around(part, key):
-            less = gap.added[at]
+            less = gap.of_the_whole[at]
         else:
             continue
         direct, total = direct + (less * gap.direct[at]).sum(-1), total + (less * gap.total[at]).sum(-1)

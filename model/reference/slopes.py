@@ -22,7 +22,7 @@ from model.reference.run import PlainGPT2, Tick, no_tick
 from model.reference.splices import Place
 from model.reference.told import Told, apart, told
 from model.reference.wiring import Reads, Scales
-from model.reference.writes import line_of, write_of
+from model.reference.writes import line_of, replaced, write_of
 
 STEP = 1e-3
 """Of the node's write, either way."""
@@ -55,18 +55,20 @@ def effects_of(
         return _of_an_edit(plain, run, question, node, given, held, tick)
     none = tuple(each * 0 for each in run.stream)
     found = effects.effects_of(plain, run, question, node, none)
-    if line_of(node.component) >= question.line:
+    if line_of(node.component) >= question.line or not write_of(plain, run, node).any():
         return found
     total = _slope(plain, run, question, _scaled(node), given, held, tick)
-    if (bias := _bias_of(node)) is not None:
+    if (bias := _bias_of(run, node)) is not None:
         total -= _slope(plain, run, question, _scaled(bias), given, held, tick)
     return replace(found, total=total, direct=found.direct - _less(plain, run, question, node, given))
 
 
-def _bias_of(node: Node) -> Node | None:
-    """The bias in a whole sub-layer's output, which has a row of its own."""
+def _bias_of(run: Pass, node: Node) -> Node | None:
+    """The bias in a whole sub-layer's output where it has a row of its own: no edit has replaced the whole."""
     kind = {Kind.ATTN: Kind.ATTN_BIAS, Kind.MLP: Kind.MLP_BIAS}.get(node.component.kind)
-    return None if kind is None else replace(node, component=Component(kind, node.component.layer))
+    if kind is None or replaced(run, node.component, node.pos):
+        return None
+    return replace(node, component=Component(kind, node.component.layer))
 
 
 def books(plain: PlainGPT2, run: Pass, question: Question, given: Given = NOTHING) -> tuple[float, float]:
@@ -96,7 +98,9 @@ def _of_an_edit(
         total = 0.0 if more is None else _slope(plain, run, question, more, given, held, tick)
         return effects.Effects(1.0, float(added.norm()), direct, total)
     every, whole, direct, total = run.stream[line][pos], added, 0.0, 0.0
-    for reader in dict.fromkeys(read.reader for read in question.reads if read.pos == pos):
+    for reader in dict.fromkeys(
+        read.reader for read in question.reads if read.pos == pos and read.vector.any()
+    ):
         own = run.stream_of(question.line, reader)[pos] - every
         of_it = replace(question, reads=tuple(read for read in question.reads if read.reader == reader))
         less = sum(
@@ -222,7 +226,7 @@ def _missing(
         twice.stream(question.line, each)[node.pos] - reads.stream(question.line, each)[node.pos]
         for each in (Told({}), seen)
     )
-    bias = _bias_of(node)
+    bias = _bias_of(run, node)
     own = one * 0 if bias is None else _missing(plain, run, question, bias, reader, given)
     return one - other - own
 

@@ -24,7 +24,7 @@ from model.edits.path_edits import PathPatch
 from model.edits.wiring import Wiring
 from model.effects.attribution import Gradients, Treatment
 from model.effects.backward import Question, final_gradient, rerun, sweep, through_norm
-from model.effects.cut_edges import Missing, whole_write
+from model.effects.cut_edges import Missing, gone_of, whole_write
 from model.effects.gradients import Own
 from model.effects.writes import reaches, write_of
 from model.gpt2 import GPT2, wide
@@ -221,7 +221,7 @@ def _not_arriving(
         if gap.within(node.component, node.key):
             less = less + gap.lost * share * write
         elif gap.around(node.component, node.key):
-            less = less + share * gap.added[node.pos]
+            less = less + share * gap.of_the_whole[node.pos]
     return less
 
 
@@ -240,7 +240,16 @@ def _gap(
     assert by.wiring is not None  # it has edited edges
     pull = pull * weight[:, None].to(pull)
     write, added = whole_write(model, trace, change), wide(by.wiring.delta(change)[0].detach())
-    return Missing((change.component, change.key), left_by(change) - 1, write, added, pull, pull, pull)
+    return Missing(
+        (change.component, change.key),
+        left_by(change) - 1,
+        write,
+        added,
+        pull,
+        pull,
+        pull,
+        gone_of(trace, change),
+    )
 
 
 @torch.no_grad()

@@ -59,6 +59,9 @@ EDITS: dict[str, EdgeChange | EdgeKeep] = {
     "the last layer's MLP": EdgeChange((Carried(Ablate(M2, LAST), U), Carried(Patch(M1, WHOLE, WHOLE), U))),
     "a neuron of the last layer": EdgeChange((Carried(Patch(N2, WHOLE, WHOLE), U),)),
     "a bias": EdgeChange((Carried(Ablate(BA1), Component(Kind.MLP, 2)),)),
+    "biases into the end": EdgeChange(
+        (Carried(Ablate(BA1), U), Carried(Ablate(Component(Kind.MLP_BIAS, 2)), U))
+    ),
     "all but a circuit": EdgeKeep(
         (Link(L0H1, L2H0Q), Link(M0, M1), Link(M1, U), Link(L1H2, U, key=3)), Patch(EMBED, WHOLE, WHOLE)
     ),
