@@ -50,8 +50,9 @@ def _run(start: Start, commands: Sequence[str]) -> int:
     os.environ["TEXTUAL_COLOR_SYSTEM"] = COLORS[color]
     if color == "none":
         os.environ["NO_COLOR"] = "1"
-    from tdb_tui.app import TdbApp, unknown_theme
+    from tdb_tui.app import TdbApp
     from tdb_tui.panes.terminal import Manners
+    from tdb_tui.panes.themes import unknown_theme
 
     if complaint := unknown_theme(options.theme):
         print(f"*** {complaint}", file=sys.stderr)

@@ -10,12 +10,13 @@ from textual.drivers._writer_thread import WriterThread
 from textual.drivers.headless_driver import HeadlessDriver
 from textual.pilot import Pilot
 
-from tdb_tui.app import TdbApp, chosen_theme
+from tdb_tui.app import TdbApp
 from tdb_tui.errors import CommandError
 from tdb_tui.palette import BLUE, ERROR, ORANGE
 from tdb_tui.panes.drawing import SIXTEEN, Drawing
 from tdb_tui.panes.pane import Painted
 from tdb_tui.panes.terminal import LONG_SECONDS, Manners, Terminal
+from tdb_tui.panes.themes import chosen_theme
 from tdb_tui.theming import Colours, colours
 from tests.ui.screens import PROMPT, log, play, press, rows, screen, session, settled, type_line
 
