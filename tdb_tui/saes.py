@@ -73,7 +73,7 @@ def load_saes(session: "Session", words: list[str] | None) -> list[str]:
 
     They are part of how the session starts, and no step to be undone.  Raises NotLoaded.
     """
-    from tdb_tui.session import opening  # which is made of the engine, and the engine of this
+    from tdb_tui.texts import opening  # which is made of the engine, and the engine of this
 
     bundled = BUNDLED / session.engine.info.directory.name
     if words is None and session.engine.info.directory.parent == DEMO.parent and bundled.is_dir():

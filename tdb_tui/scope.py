@@ -33,9 +33,10 @@ from tdb_tui.language.syntax import (
 )
 from tdb_tui.opened import Inside
 from tdb_tui.readings import Reading
-from tdb_tui.session import Snapshot, resolve_tokens
+from tdb_tui.session import Snapshot
 from tdb_tui.state import Place, Stop
 from tdb_tui.tables.ranking import letters_of
+from tdb_tui.texts import resolve_tokens
 
 
 class TokenText(str):

@@ -2,42 +2,29 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from explanations.records import Best
 from model.components import Component, Kind
-from model.edits.interventions import SINGLE, Ablate, Mode, Patch, flat
 from model.metrics import Metric
 from model.tokenizer import Tokenizer
-from model.vocabulary import TokenizerError
 from tdb_tui.asked import Asked
 from tdb_tui.engine import Engine, ModelInfo
 from tdb_tui.errors import CommandError
-from tdb_tui.language.parsing import quote
+from tdb_tui.fitting import arriving, refuse_unfit
 from tdb_tui.likeliest import likeliest
-from tdb_tui.metrics import in_other_prompt, is_usual, make_metric, metric_words, place_of, refuse_metric
+from tdb_tui.metrics import in_other_prompt, make_metric
 from tdb_tui.readings import Reading
-from tdb_tui.saes import words_of
 from tdb_tui.settings import setting
-from tdb_tui.state import Inputs, Place, Prompt, State
+from tdb_tui.state import Inputs, Place, State
 from tdb_tui.sweeps.values import Picture
 from tdb_tui.tables.known import Found, Known
+from tdb_tui.texts import opening, read_prompt, resolve_tokens
 
 if TYPE_CHECKING:
     from tdb_tui.explaining.background import Background
     from tdb_tui.journal.writing import Journal
-
-
-class Knows(Protocol):
-    """What knows the model's words and limits: the engine, or a snapshot."""
-
-    @property
-    def tokenizer(self) -> Tokenizer: ...
-
-    @property
-    def info(self) -> ModelInfo: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -295,70 +282,6 @@ class Session:
         return self.engine.reading(Inputs(inputs.prompt_b, metric, saes=inputs.saes))
 
 
-def arriving(before: State, inputs: Inputs, roles: Mapping[str, int]) -> State:
-    """The state with other inputs: a token cursor on the last token stays on the last token."""
-    state = replace(before, inputs=inputs, roles=roles)
-    if inputs.prompt.tokens != before.inputs.prompt.tokens:
-        state = replace(state, frames=(), frame=0)  # they name tokens of the other prompt
-    elif place_of(inputs.metric) != place_of(before.inputs.metric):
-        # they were traced for what was read elsewhere
-        return fitting(replace(state, frames=(), frame=0, pos=inputs.metric.pos))
-    return fitting(replace(state, pos=state.end) if before.pos == before.end else state)
-
-
-def fitting(state: State) -> State:
-    """The state with its cursors inside its prompt: undoing a longer prompt must not leave them beyond the end."""
-    end = state.end
-    pos = min(state.pos, end)
-    rank = state.rank if state.rank.pos is None or state.rank.pos <= end else replace(state.rank, pos=None)
-    return replace(state, pos=pos, rank=rank)
-
-
-def refuse_unfit(inputs: Inputs, info: ModelInfo) -> None:
-    """Raises CommandError for inputs that cannot be run: edits that reach beyond their prompt or lack their source."""
-    other, vocabulary = inputs.prompt_b, info.config.n_vocab
-    end = len(inputs.prompt.tokens) - 1
-    prompts = [
-        inputs.prompt,
-        *([] if other is None else [other]),
-        *(inputs.means.prompts if inputs.means else ()),
-        *inputs.examples,
-    ]
-    metric = (inputs.metric.targets, inputs.metric.distractors)
-    for token in chain(*(prompt.tokens for prompt in prompts), *metric):
-        if token >= vocabulary:
-            raise CommandError(
-                f"token {token} is unknown to {info.name}: it has {vocabulary}", code="bad-token"
-            )
-    refuse_metric(inputs.metric, end, info.config)
-    for edit in inputs.edits:
-        for change in flat(edit.changes):  # of one that is switched off too: it can be switched on
-            last = 0 if change.span is None else change.span.last
-            last = last if isinstance(change, SINGLE) else change.last
-            named, first = f"i{edit.number} ({edit.text})", f"delete i{edit.number} first"
-            if last > end:
-                message = f"{named} reaches token {last}, the prompt ends at {end}: {first}"
-                raise CommandError(message, code="bad-lengths")
-            for part in (change,) if isinstance(change, SINGLE) else change.inner:
-                if isinstance(part, Patch):
-                    _refuse_source(part, inputs, named, first)
-                drawing = isinstance(part, Ablate) and part.mode in (Mode.MEAN, Mode.RESAMPLE)
-                if drawing and inputs.means is None:
-                    raise CommandError(f"{named} needs means: {first}", code="no-means")
-
-
-def _refuse_source(change: Patch, inputs: Inputs, named: str, first: str) -> None:
-    """Raises CommandError for a patch from tokens that the other prompt does not have."""
-    other, name = inputs.prompt_b, "prompt B"
-    if change.example is not None:
-        other = next((each for each in inputs.examples if each.example == change.example), None)
-        name = f"example {change.example}"
-    end = -1 if other is None else len(other.tokens) - 1
-    if change.source.last > end:
-        message = f"{named} takes token {change.source.last}, {name} ends at {end}: {first}"
-        raise CommandError(message, code="bad-lengths")
-
-
 def start(
     engine: Engine,
     prompt: str,
@@ -382,58 +305,3 @@ def start(
     other = None if prompt_b is None else read_prompt(engine, prompt_b, bos)
     state = State(Inputs(read, metric, other), pos=end, head=Component(Kind.HEAD, 0, 0))
     return Session(engine, state), notes + more
-
-
-def opening(inputs: Inputs, tokenizer: Tokenizer) -> tuple[str, ...]:
-    """Commands that give another session these prompts, tokens, metric and means."""
-    metric, other = inputs.metric, inputs.prompt_b
-    targets, distractors = (
-        " ".join(quote(tokenizer.text(token)) for token in tokens)
-        for tokens in (metric.targets, metric.distractors)
-    )
-    end = len(inputs.prompt.tokens) - 1
-    return (
-        f"prompt {'--bos' if inputs.prompt.bos else '--no-bos'} {quote(inputs.prompt.text)}",
-        *([] if other is None else [f"prompt B {quote(other.text)}"]),
-        f"target {targets}",
-        f"distractor {distractors}".rstrip(),
-        *([] if is_usual(metric, end) else [f"set metric {metric_words(metric, end)}"]),
-        *([] if inputs.means is None else [f"set means {inputs.means.text}"]),
-        *(f"set sae {quote(word)}" for word in words_of(inputs.saes)),
-    )
-
-
-def read_prompt(engine: Knows, text: str, bos: bool) -> Prompt:
-    """Text -> tokens, `<|endoftext|>` put before them unless it is there.  Raises CommandError."""
-    tokenizer = engine.tokenizer
-    try:
-        tokens = tokenizer.encode(text)
-    except TokenizerError as error:
-        raise CommandError(str(error), code="bad-prompt") from None
-    if bos and tokenizer.eos is not None and tokens[:1] != [tokenizer.eos]:
-        tokens = [tokenizer.eos, *tokens]
-    if not tokens:
-        raise CommandError("the prompt is empty: give some text in quotes", code="bad-prompt")
-    limit = engine.info.config.n_ctx
-    if len(tokens) > limit:
-        message = f"the prompt has {len(tokens)} tokens: {engine.info.name} reads at most {limit}"
-        raise CommandError(message, code="bad-prompt")
-    return Prompt(text, tuple(tokens), bos and tokenizer.eos is not None)
-
-
-def resolve_tokens(
-    tokenizer: Tokenizer, words: Sequence[str], what: str, after: str
-) -> tuple[tuple[int, ...], list[str]]:
-    """Words -> one token each as they follow `after`, and notes on those not taken as typed.  Raises CommandError."""
-    found: list[int] = []
-    notes: list[str] = []
-    for text in words:
-        try:
-            resolution = tokenizer.resolve_single(text, after)
-        except TokenizerError as error:
-            message = str(error).replace("target must", f"{what} must", 1)
-            raise CommandError(message, code="bad-token") from None
-        found.append(resolution.id)
-        if resolution.note:
-            notes.append(resolution.note)
-    return tuple(found), notes

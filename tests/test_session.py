@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from tdb_tui.commands import execute
 from tdb_tui.engine import Engine
 from tdb_tui.formats import quoted
-from tdb_tui.session import Session, opening, resolve_tokens, start
+from tdb_tui.session import Session, start
 from tdb_tui.state import State
+from tdb_tui.texts import opening, resolve_tokens
 from tests.sessions import begin, do, load, write_model
 
 

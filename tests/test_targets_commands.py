@@ -15,7 +15,8 @@ from model.sites import Site
 from model.trace import metric_value, record
 from tdb_tui.commands import execute
 from tdb_tui.engine import Engine
-from tdb_tui.session import Session, opening
+from tdb_tui.session import Session
+from tdb_tui.texts import opening
 from tdb_tui.views.title import title
 from tests.sessions import END, ODD, SHAPE, begin, do, fail, load, said, write_model
 

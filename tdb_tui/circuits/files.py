@@ -14,7 +14,8 @@ from tdb_tui.circuits.drafts import MOST, Circuit, Edge, as_dict, impossible
 from tdb_tui.errors import CommandError
 from tdb_tui.files.saved_values import read_json
 from tdb_tui.files.saving import weights_hash
-from tdb_tui.session import Session, read_prompt
+from tdb_tui.session import Session
+from tdb_tui.texts import read_prompt
 
 SCHEMA = "tdb-circuit/1"
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}"

@@ -6,12 +6,13 @@ from tdb_tui.commands.table import command
 from tdb_tui.edits.checkpoints import checked_name, checkpoint_named, with_checkpoint, without_checkpoint
 from tdb_tui.edits.editing import effect
 from tdb_tui.errors import CommandError
+from tdb_tui.fitting import arriving
 from tdb_tui.formats import signed
 from tdb_tui.language.arguments import at_most
 from tdb_tui.language.parsing import Call
 from tdb_tui.language.registry import Repeat
 from tdb_tui.replies import Reply, columns, note
-from tdb_tui.session import Session, arriving
+from tdb_tui.session import Session
 from tdb_tui.state import Edit
 
 SHOWN = 32

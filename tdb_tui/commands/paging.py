@@ -11,9 +11,10 @@ from tdb_tui.formats import plain, token_label
 from tdb_tui.language.arguments import node_word, one_node
 from tdb_tui.language.parsing import Call, Word, unquote
 from tdb_tui.replies import Reply
-from tdb_tui.session import Session, Snapshot, read_prompt
+from tdb_tui.session import Session, Snapshot
 from tdb_tui.tables.acts import first_counted, peak_of
 from tdb_tui.tables.known import Found, Known, Tried, known
+from tdb_tui.texts import read_prompt
 
 TRIED = 3
 "Typed texts that a page keeps."

@@ -10,6 +10,7 @@ from tdb_tui.commands.table import command
 from tdb_tui.edits import editing
 from tdb_tui.edits.editing import Changes, refuse_silent, stated
 from tdb_tui.errors import CommandError
+from tdb_tui.fitting import fitting
 from tdb_tui.formats import signed
 from tdb_tui.language.arguments import NodeWord, at_most, located, node_words
 from tdb_tui.language.parsing import Call, Word
@@ -17,7 +18,7 @@ from tdb_tui.language.positions import resolve_position, resolve_span
 from tdb_tui.language.registry import Repeat
 from tdb_tui.metrics import in_other_prompt
 from tdb_tui.replies import Reply, note
-from tdb_tui.session import Session, Snapshot, fitting
+from tdb_tui.session import Session, Snapshot
 from tdb_tui.sets.reference_sets import example_prompt
 from tdb_tui.state import Edit, State
 from tdb_tui.tables.sides import Ints, Place, partners

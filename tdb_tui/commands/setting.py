@@ -10,16 +10,18 @@ from tdb_tui.commands.table import command
 from tdb_tui.commands.targeting import set_metric
 from tdb_tui.edits.editing import effect
 from tdb_tui.errors import CommandError, did_you_mean
+from tdb_tui.fitting import fitting
 from tdb_tui.formats import signed
 from tdb_tui.language.arguments import at_most, integer, located, number, position, position_in_b
 from tdb_tui.language.parsing import Call, Word
 from tdb_tui.language.registry import Repeat
 from tdb_tui.metrics import metric_words
 from tdb_tui.replies import Reply, columns, note
-from tdb_tui.session import Session, fitting, read_prompt
+from tdb_tui.session import Session
 from tdb_tui.sets.reference_sets import described, means_named
 from tdb_tui.settings import SETTINGS, find, setting, with_setting
 from tdb_tui.state import Means, State
+from tdb_tui.texts import read_prompt
 
 SCALES = ("auto", "sqrt", "fixed")
 MOST_FRAMES = 60

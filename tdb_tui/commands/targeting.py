@@ -17,8 +17,9 @@ from tdb_tui.language.parsing import Call, Word, quote
 from tdb_tui.language.registry import Repeat
 from tdb_tui.metrics import caveats, make_metric, place_of, with_tokens
 from tdb_tui.replies import Reply
-from tdb_tui.session import Session, Snapshot, resolve_tokens
+from tdb_tui.session import Session, Snapshot
 from tdb_tui.settings import with_setting
+from tdb_tui.texts import resolve_tokens
 
 
 @command(

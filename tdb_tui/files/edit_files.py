@@ -13,8 +13,9 @@ from tdb_tui.edits.editing import Changes, provided
 from tdb_tui.errors import CommandError
 from tdb_tui.files.saved_values import as_name, as_text, as_truth, as_whole, read_json
 from tdb_tui.files.saving import as_saved, weights_hash
+from tdb_tui.fitting import refuse_unfit
 from tdb_tui.language.parsing import parse_line
-from tdb_tui.session import Session, Snapshot, refuse_unfit
+from tdb_tui.session import Session, Snapshot
 from tdb_tui.state import LONGEST_NAME, Edit, Inputs, State
 
 SCHEMA = "tdb-edits/1"

@@ -29,7 +29,7 @@ from tdb_tui.files.saving import SCHEMA, weights_hash
 from tdb_tui.language.expressions import parse_expression
 from tdb_tui.language.parsing import parse_line
 from tdb_tui.metrics import make_metric, refuse_metric
-from tdb_tui.session import Session, opening, read_prompt
+from tdb_tui.session import Session
 from tdb_tui.settings import with_setting
 from tdb_tui.state import (
     Checkpoint,
@@ -46,6 +46,7 @@ from tdb_tui.state import (
 )
 from tdb_tui.stop_commands import checked
 from tdb_tui.sweeps.values import Picture
+from tdb_tui.texts import opening, read_prompt
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,9 +16,10 @@ from tdb_tui.errors import CommandError, did_you_mean
 from tdb_tui.files.vectors import SUFFIXES, read_vector
 from tdb_tui.language.arguments import file_path
 from tdb_tui.language.parsing import Word, parse_line, quote, unquote
-from tdb_tui.session import Snapshot, resolve_tokens
+from tdb_tui.session import Snapshot
 from tdb_tui.sets.reference_sets import Named, prompts_named
 from tdb_tui.state import Prompt
+from tdb_tui.texts import resolve_tokens
 
 FUNCTIONS = ("dir", "embed", "diff", "unit")
 _CALL = re.compile(r"(?P<name>[A-Za-z]\w*)\((?P<inside>.*)\)", re.DOTALL)

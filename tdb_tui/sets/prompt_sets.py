@@ -15,10 +15,13 @@ from model.sets.prompts import END, Encoded, Example, PromptError, encode
 from tdb_tui import lines
 from tdb_tui.engine import Engine
 from tdb_tui.errors import CommandError, did_you_mean
+from tdb_tui.fitting import fitting
 from tdb_tui.language.parsing import quote
-from tdb_tui.session import Knows, Session, Snapshot, fitting, make_metric, read_prompt, start
+from tdb_tui.metrics import make_metric
+from tdb_tui.session import Session, Snapshot, start
 from tdb_tui.sets.moves import START, Move
 from tdb_tui.state import Examples, Place, Prompt, State
+from tdb_tui.texts import Knows, read_prompt
 
 COUNT = 50
 "Examples of a generator, where no number is given."

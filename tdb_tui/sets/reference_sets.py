@@ -13,9 +13,10 @@ from model.sets.prompts import Example
 from tdb_tui.errors import CommandError, did_you_mean
 from tdb_tui.language.arguments import file_path, integer
 from tdb_tui.language.parsing import Word, quote
-from tdb_tui.session import Knows, Snapshot, read_prompt
+from tdb_tui.session import Snapshot
 from tdb_tui.sets.prompt_sets import FILES, TASKS, load_examples, loaded, prompt_of
 from tdb_tui.state import Examples, Means, Prompt
+from tdb_tui.texts import Knows, read_prompt
 
 PER = ("template", "role", "position")
 
