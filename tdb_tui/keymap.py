@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from tdb_tui.errors import CommandError, did_you_mean
-from tdb_tui.keys import ALWAYS, KEYS, USEFUL, Key
+from tdb_tui.guidance import ALWAYS, USEFUL
+from tdb_tui.keys import KEYS, Key
 
 OTHERS = "row-down=down find next-view next quit"
 "What is useful in a pane that the table of the useful does not name."

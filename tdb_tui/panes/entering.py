@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from tdb_tui.files.sourcing import Block
-from tdb_tui.keys import LINE_HINTS
+from tdb_tui.guidance import LINE_HINTS
 from tdb_tui.panes.answering import Answering
 
 if TYPE_CHECKING:

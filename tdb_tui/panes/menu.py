@@ -14,6 +14,7 @@ from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
 from tdb_tui import keys
+from tdb_tui.guidance import PANES
 from tdb_tui.keymap import Keymap
 from tdb_tui.language.registry import Command
 
@@ -58,7 +59,7 @@ def key_items(pane: str, keymap: Keymap) -> list[Item]:
 
 def pane_items(pane: str, keymap: Keymap) -> list[Item]:
     """What a pane shows, line by line, then its own keys."""
-    said = [Item("", pane, line) for line in wrap(" ".join(keys.PANES.get(pane, "").split()), WIDTH - 2)]
+    said = [Item("", pane, line) for line in wrap(" ".join(PANES.get(pane, "").split()), WIDTH - 2)]
     return [*said, *(item for item in key_items(pane, keymap) if item.name == "this pane")]
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from textual.events import Key as KeyPressed
 from textual.events import MouseDown
 
-from tdb_tui.keys import LINE_HINTS, Key
+from tdb_tui.guidance import LINE_HINTS
+from tdb_tui.keys import Key
 from tdb_tui.panes.arrangement import VIEWS
 from tdb_tui.panes.attention import Attention
 from tdb_tui.panes.command_line import CommandLine

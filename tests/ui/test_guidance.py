@@ -3,7 +3,7 @@
 from textual.pilot import Pilot
 
 from tdb_tui.app import TdbApp
-from tdb_tui.keys import PANES
+from tdb_tui.guidance import PANES
 from tests.ui.screens import make_app, play, press, rows, screen, type_line
 
 
