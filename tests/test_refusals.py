@@ -16,7 +16,7 @@ REFUSED = {
     "patch L2H1 from B": f"{LENGTHS} (patch L2H1@14 from B@15) or roles (set pos)",
     "path L0H1 -> L2H1 from B direct": f"{LENGTHS} (patch L0H1@14 from B@15) or roles (set pos)",
     "patch L2H1@END from B@3:5": "1 positions cannot take 3 positions' values: give as many on both sides",
-    "patch L2H1@END from B@99": "no token 99: the prompt has tokens 0–15",
+    "patch L2H1@END from B@99": "no token 99: prompt B has tokens 0–15",
     "patch L2H1.pattern@END from B@3": "an attention row is patched from that of the same query: patch pairs "
     "(patch L2H1@14<0 from B@3<0)",
     "patch L2H1.pattern@END from B@END": "an attention row is patched from that of the same query: patch pairs "
@@ -28,7 +28,7 @@ REFUSED = {
     "steer N1.5@S9 = 3": ROLES,
     "sweep patch resid_pre @S9": ROLES,
     "whynot @S9": ROLES,
-    "patch L2H1@END from B@S9": "no token or role 'S9' in the prompt: the prompt has tokens 0–15, roles are IO, START "
+    "patch L2H1@END from B@S9": "no token or role 'S9' in prompt B: prompt B has tokens 0–15, roles are IO, START "
     "and END (h positions)",
     "patch L2H1 from 5": "no prompt set: prompts ioi:50, prompts FILE.jsonl, or --prompts",
     "prompts empty.jsonl": "empty.jsonl holds no prompts: one a row was expected",

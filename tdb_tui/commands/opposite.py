@@ -129,7 +129,7 @@ def _other_prompt(session: Session, pairs: Word | None, edits: bool) -> Opposite
         message = "no prompt B: set one with 'prompt B TEXT' or --prompt-b"
         raise CommandError(message, code="no-prompt-b")
     place = place_of(snapshot.tokenizer, other.tokens, snapshot.state.roles_b)
-    partner = _partners(snapshot, place, pairs)
+    partner = _partners(snapshot, place, pairs, "prompt B")
     at = int(partner[inputs.metric.pos])
     if at < 0:
         message = f"the metric's token {inputs.metric.pos} has no partner in B: with {inputs.metric.pos}=POS names one"
@@ -158,7 +158,7 @@ def _moved(edit: Edit, partner: Ints) -> Edit:
 def _kept(session: Session, word: Word, pairs: Word | None) -> Opposite:
     snapshot, path = session.snapshot, file_path(word)
     run = located(word, lambda: kept.read_run(path, weights_hash(session), snapshot.info.config.n_vocab))
-    partner = _partners(snapshot, run.about.place, pairs)
+    partner = _partners(snapshot, run.about.place, pairs, path.name)
     ours, theirs = target_text(snapshot), run.about.question
     if described(carried(snapshot.state.trail, partner, path.name)) != theirs.frames:
         message = f"{path.name} was kept for {theirs.text}, this asks about {ours}: trace, u and d lead there"
@@ -180,7 +180,7 @@ def _kept(session: Session, word: Word, pairs: Word | None) -> Opposite:
     return Opposite(path.name, run.about.place, partner, run, tuple(warnings))
 
 
-def _partners(snapshot: Snapshot, place: Place, pairs: Word | None) -> Ints:
+def _partners(snapshot: Snapshot, place: Place, pairs: Word | None, prompt: str) -> Ints:
     given: list[tuple[int, int]] = []
     if pairs is not None:
         texts = [snapshot.tokenizer.text(token) for token in place.tokens]
@@ -191,7 +191,7 @@ def _partners(snapshot: Snapshot, place: Place, pairs: Word | None) -> Ints:
                 raise CommandError(message, "bad-argument", col=pairs.col)
             left = located(pairs, lambda ours=ours: position_of(snapshot, ours))
             end, names = len(texts) - 1, place.names
-            right = located(pairs, lambda t=theirs, e=end, n=names: resolve_position(t, texts, n, e))
+            right = located(pairs, lambda t=theirs, e=end, n=names: resolve_position(t, texts, n, e, prompt))
             given.append((left, right))
     return partners(own_place(snapshot), place, given)
 

@@ -97,6 +97,11 @@ class Source:
     def end(self) -> int:
         return len(self.texts) - 1
 
+    @property
+    def called(self) -> str:
+        """`prompt B`, `example 17`."""
+        return f"prompt {self.name}" if self.example is None else f"example {self.name}"
+
 
 def patches(snapshot: Snapshot, call: Call) -> Changes:
     """The changes that a `patch` command stands for.  Raises CommandError."""
@@ -164,10 +169,10 @@ def _named(source: Source, pos: Word) -> tuple[Span, int | None]:
     names = source.place.names
 
     def read() -> tuple[Span, int | None]:
-        span = resolve_span(text, source.texts, names, source.end) or Span(0, source.end)
+        span = resolve_span(text, source.texts, names, source.end, source.called) or Span(0, source.end)
         if not key:
             return span, None
-        at = resolve_position(key, source.texts, names, source.end)
+        at = resolve_position(key, source.texts, names, source.end, source.called)
         if at > span.first:
             raise CommandError(f"key {at} is after query {span.first}: attention is causal", code="bad-node")
         return span, at

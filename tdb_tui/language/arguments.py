@@ -216,7 +216,7 @@ def position_in_b(snapshot: Snapshot, text: str) -> int:
     """A position of prompt B, which is there."""
     other = snapshot.state.inputs.prompt_b
     texts = [snapshot.tokenizer.text(token) for token in other.tokens] if other else []
-    return resolve_position(text, texts, snapshot.state.roles_b, len(texts) - 1)
+    return resolve_position(text, texts, snapshot.state.roles_b, len(texts) - 1, "prompt B")
 
 
 def span_of(snapshot: Snapshot, text: str) -> Span | None:
