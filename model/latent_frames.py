@@ -96,8 +96,9 @@ def _seen(model: GPT2, trace: Trace, part: Component, positions: tuple[int, ...]
     if place_of(part)[0] not in INSIDE:
         return resid
     line = line_read(part)
-    norm, held = norm_before(model, line), held_scales(trace, line, model.config.n_layer, positions)
-    return normed(norm, resid, norm.bias, held=held).to(resid.dtype)
+    norm, held = norm_before(model, line), held_scales(model, trace, line)
+    edited = None if held is None else held.at(positions).of
+    return normed(norm, resid, norm.bias, edited=edited).to(resid.dtype)
 
 
 def _given(

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.gpt2 import GPT2
-from model.held import held_scale, held_scales
+from model.held import held_scales
 from model.lines import last_line, residual_site
 from model.metrics import Metric
-from model.probes import Probe, met_by, positions_of, probe_line, probed
+from model.probes import Probe, met_by, positions_of, probe_line, probed, set_scales
 from model.sites import Site
 from model.trace import Trace
 
@@ -45,10 +45,10 @@ def read(model: GPT2, trace: Trace, resid: Tensor, pos: int) -> Tensor:
 
     With the run's own final bias, and its scale where an edit has set that.
     """
-    held = held_scale(trace, last_line(model.config.n_layer), model.config.n_layer, pos)
+    held = held_scales(model, trace, last_line(model.config.n_layer))
 
     def hold(site: Site, layer: int, x: Tensor) -> Tensor:
-        return x if held is None or site is not Site.LN_FINAL_SCALE else held.expand_as(x)
+        return x if held is None or site is not Site.LN_FINAL_SCALE else held.at(pos).of(x)
 
     seen = model.ln_f.normalize(resid, 0, hold, Site.LN_FINAL_SCALE, Site.LN_FINAL_NORMALIZED)
     return seen * model.ln_f.weight + trace[Site.LN_FINAL_BIAS, 0][pos]
@@ -71,7 +71,7 @@ def _probe_values(model: GPT2, trace: Trace, probe: Probe, pos: int) -> NDArray[
     positions, line = positions_of(probe, pos), probe_line(probe)
     streams = torch.stack([residuals(trace, model.config.n_layer, at) for at in positions], 1)
     streams[line - 1] = met_by(probe, pos, streams[line - 1], trace.added)
-    held = held_scales(trace, line, model.config.n_layer, positions)
+    held = set_scales(model, trace, probe, pos)
     found = probed(model, probe, streams[:line], held=held)  # [line, read, d_model] -> [line]
     return torch.cat([found, found[-1:].expand(len(streams) - len(found))]).double().cpu().numpy()
 

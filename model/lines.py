@@ -1,6 +1,7 @@
 """What a line of the pass reads: lines are numbered `E` = 0, `A0` = 1, `M0` = 2, ..., `U`, as they are executed."""
 
-import torch
+from collections.abc import Callable
+
 from torch import Tensor
 
 from model.components import Component
@@ -55,13 +56,18 @@ def scale_site(line: int, n_layer: int) -> tuple[Site, int]:
 
 
 def normed(
-    norm: LayerNorm, resid: Tensor, bias: Tensor, *, live: bool = True, held: Tensor | None = None
+    norm: LayerNorm,
+    resid: Tensor,
+    bias: Tensor,
+    *,
+    live: bool = True,
+    edited: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """A layer norm's output with a bias of its own or of a run: [..., read, d_model] -> the same.
 
-    Its scale can be taken for a constant, and `held` [read, 1] has scales that are set, NaN where they are not.
+    Its scale can be taken for a constant; `edited` is what edits make of scales, [..., read, 1].
     """
     x = wide(resid)
     scale = norm.scale(x) if live else norm.scale(x).detach()
-    scale = scale if held is None else torch.where(held.isnan(), scale, held)
+    scale = scale if edited is None else edited(scale)
     return (x - x.mean(-1, keepdim=True)) / scale * wide(norm.weight) + wide(bias)

@@ -13,7 +13,7 @@ from torch import Tensor
 from model.components import Component, Kind
 from model.edits.met import Added, as_met
 from model.gpt2 import GPT2, Config, wide
-from model.held import Edited, held_scales
+from model.held import Edited, Held, held_scales
 from model.lines import last_line, norm_before, normed, residual_site
 
 
@@ -96,23 +96,21 @@ def refuse_probe(probe: Probe, pos: int, config: Config) -> None:
 
 
 def probed(
-    model: GPT2, probe: Probe, resid: Tensor, *, live: bool = True, held: Tensor | None = None
+    model: GPT2, probe: Probe, resid: Tensor, *, live: bool = True, held: Held | None = None
 ) -> Tensor:
     """A probe of the residual stream at the tokens it reads: [..., read, d_model] -> [...].
 
-    Its scale can be taken for a constant; `held` has scales that are set, as in `lines.normed`.
+    Its scale can be taken for a constant; `held` is what edits make of scales there.
     """
     return _of_seen(model, probe, seen(model, probe, resid, live=live, held=held))
 
 
-def seen(
-    model: GPT2, probe: Probe, resid: Tensor, *, live: bool = True, held: Tensor | None = None
-) -> Tensor:
+def seen(model: GPT2, probe: Probe, resid: Tensor, *, live: bool = True, held: Held | None = None) -> Tensor:
     """What a probe reads: the residual stream itself, or what the layer norm makes of it; both [..., d_model]."""
     if isinstance(probe, Direction):
         return wide(resid)
     norm = norm_before(model, probe_line(probe))
-    return normed(norm, resid, norm.bias, live=live, held=held)
+    return normed(norm, resid, norm.bias, live=live, edited=None if held is None else held.of)
 
 
 @torch.no_grad()
@@ -122,9 +120,10 @@ def probe_value(model: GPT2, trace: Edited, probe: Probe, pos: int) -> float:
     return float(probed(model, probe, recorded(model, trace, probe, pos), held=held))
 
 
-def set_scales(model: GPT2, trace: Edited, probe: Probe, pos: int) -> Tensor | None:
-    """Scales that edits have set where a probe at token `pos` reads: [read, 1], or None."""
-    return held_scales(trace, probe_line(probe), model.config.n_layer, positions_of(probe, pos))
+def set_scales(model: GPT2, trace: Edited, probe: Probe, pos: int) -> Held | None:
+    """What edits make of scales where a probe at token `pos` reads, None where none is of them."""
+    held = held_scales(model, trace, probe_line(probe))
+    return None if held is None else held.at(positions_of(probe, pos))
 
 
 def recorded(model: GPT2, trace: Edited, probe: Probe, pos: int) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from model.components import Component
 from model.gpt2 import GPT2, wide
-from model.held import held_tokens
+from model.held import held_scales
 from model.lines import norm_before, residual_site, scale_site
 from model.trace import Trace
 
@@ -22,9 +22,21 @@ def stream_met(model: GPT2, trace: Trace, line: int, reader: Component | None = 
 
 def scale_met(model: GPT2, trace: Trace, line: int, reader: Component | None = None) -> Tensor:
     """What its layer norm divides by there, as it was in the run: [pos, 1]."""
-    n_layer = model.config.n_layer
-    scale = wide(trace[scale_site(line, n_layer)])
     if reader is None or trace.added(reader) is None:
-        return scale
-    own = norm_before(model, line).scale(stream_met(model, trace, line, reader))
-    return torch.where(held_tokens(trace, line, n_layer)[:, None], scale, own)
+        return wide(trace[scale_site(line, model.config.n_layer)])
+    held, own = held_scales(model, trace, line), _given(model, trace, line, reader)
+    return own if held is None else held.of(own)
+
+
+def slope_of_scale(model: GPT2, trace: Trace, line: int, reader: Component | None = None) -> Tensor:
+    """How far that goes with what the stream gives, relative to both: 1, and 0 where an edit has set it.  [pos, 1]"""
+    held = held_scales(model, trace, line)
+    scale = scale_met(model, trace, line, reader)
+    if held is None:
+        return torch.ones_like(scale)
+    return held.left * scale / _given(model, trace, line, reader)
+
+
+def _given(model: GPT2, trace: Trace, line: int, reader: Component | None) -> Tensor:
+    """The scale that the stream which a reader meets gives, before any edit of it: [pos, 1]."""
+    return norm_before(model, line).scale(stream_met(model, trace, line, reader))

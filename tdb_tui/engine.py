@@ -336,9 +336,12 @@ class Engine:
         Whatever overflows inside a layer reaches the next norm.  An infinite scale is refused as well: it divides
         everything to zero, so that the logits after it are finite and say nothing.
         """
+        last = next((edit for edit in reversed(inputs.edits) if edit.enabled), None)
+        if last and any(bool((trace[at] <= 0).any()) for at in trace.acts if at[0] in NORMS[:3]):
+            message = f"a layer norm would divide by 0 or less after {last.text}"
+            raise ComputeFailed(message, code="not-finite")
         seen = (trace[at] for at in trace.acts if at[0] in NORMS)
         if not all(bool(torch.isfinite(x).all()) for x in seen):
-            last = next((edit for edit in reversed(inputs.edits) if edit.enabled), None)
             after = f" after {last.text}" if last else f": {self.info.dtype} may be too narrow"
             raise ComputeFailed(f"logits are not finite{after}", code="not-finite")
 

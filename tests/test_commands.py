@@ -133,7 +133,7 @@ BAD = (
     ("edge ablate L2H1 -> L0H1.q", "bad-edge", 12, "L2H1 does not come before L0H1.q: an edge goes down the pass"),
     ("path", "missing-argument", None, "patch which path: path L0H1 -> L2H1.q from B"),
     ("path L0H1 -> E", "bad-node", 13, "E is no reader: heads, their q, k and v, A9, M9 and U are"),
-    ("patch L1H2@2 from B@99", "bad-position", 18, "no token 99: the prompt has tokens 0–13"),
+    ("patch L1H2@2 from B@99", "bad-position", 18, "no token 99: prompt B has tokens 0–13"),
     ("patch L1H2@5<1 from B@3<4", "bad-node", 20, "key 4 is after query 3: attention is causal"),
     ("patch L1H2 from 3", "no-prompts", 16, "no prompt set: prompts ioi:50, prompts FILE.jsonl, or --prompts"),
     ("patch L1H2.pattern@2 from B@3", "bad-edit", 6,

@@ -11,7 +11,10 @@ A = "When Mary and John went to the store, John gave a drink to"
 LONGER = "When John and Mary went to the big store, Mary gave a drink to"
 ROLES = "no token or role 'S9' in the prompt: the prompt has tokens 0–14, roles are IO, S1, START and END (h positions)"
 LENGTHS = "A has 15 tokens and B has 16: give positions"
-SCALES = "is what a layer norm divides by: freeze it, patch it, or ablate it to a mean or a value"
+SCALES = (
+    "is what a layer norm divides by, and stays above 0: freeze it, patch it, or ablate it to a mean, value 3, scale 2, "
+    "noise 0.1"
+)
 REFUSED = {
     "patch L2H1 from B": f"{LENGTHS} (patch L2H1@14 from B@15) or roles (set pos)",
     "path L0H1 -> L2H1 from B direct": f"{LENGTHS} (patch L0H1@14 from B@15) or roles (set pos)",
@@ -63,8 +66,13 @@ REFUSED = {
     "sweep patch heads over prompts": "no prompt set: prompts ioi:50, prompts FILE.jsonl, or --prompts",
     "ablate M3 value nan": "'nan' isn't a number",
     "ablate ln1_scale.3 zero": f"ln1_scale.3 {SCALES}",
-    "ablate ln1_scale.3 scale 2": f"ln1_scale.3 {SCALES}",
-    "ablate ln1_scale.3 noise 2": f"ln1_scale.3 {SCALES}",
+    "ablate ln1_scale.3 scale 0": f"ln1_scale.3 {SCALES}",
+    "ablate ln1_scale.3 scale -2": f"ln1_scale.3 {SCALES}",
+    "ablate ln2_scale.3 value 0": f"ln2_scale.3 {SCALES}",
+    "ablate ln2_scale.3 noise 1000": "a layer norm would divide by 0 or less after ablate ln2_scale.3@* noise 1000 "
+    "seed 0: it was not made",
+    "ablate ln_final_scale value 1e-39": "logits are not finite after ablate ln_final_scale@* value 1e-39: "
+    "it was not made",
     "steer ln1_scale.3@END = 3": "ln1_scale.3 is one number a token that a layer norm divides by: "
     "ablate ln1_scale.3 value 3 sets it",
 }

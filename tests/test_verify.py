@@ -97,6 +97,7 @@ SCENES = (
             "steer resid_pre.2@END += dir(Mary) ;; path L0H1 -> M3,U from B ;; rank all by direct",
         )
     ),
+    "ablate ln1_scale.3 scale 1.5 ;; ablate ln_final_scale noise 0.05 ;; trace L3H1@END via q ;; set ln none ;; rank",
     "edge ablate L0H1@END<Mary,N1.5 -> U ;; rank all by direct",
     "edge patch WTE -> M0,U from B ;; ablate M0@END ;; rank all by direct",
 )

@@ -94,9 +94,16 @@ class Ablate:
     def __post_init__(self) -> None:
         if self.mode is Mode.CUT and (self.key is None or self.component.index is None):
             raise ChangeError("cut is of a head's pair, a query and a key: ablate L1H2@END<2 cut")
-        if self.component.kind in SCALES and self.mode not in (Mode.MEAN, Mode.VALUE, Mode.RESAMPLE):
-            message = f"{self.component} is what a layer norm divides by"
-            raise ChangeError(f"{message}: freeze it, patch it, or ablate it to a mean or a value")
+        if self.component.kind in SCALES and self._is_no_scale():
+            message = f"{self.component} is what a layer norm divides by, and stays above 0"
+            raise ChangeError(
+                f"{message}: freeze it, patch it, or ablate it to a mean, value 3, scale 2, noise 0.1"
+            )
+
+    def _is_no_scale(self) -> bool:
+        """Whether it would make something of a layer norm's scale that nothing can be divided by."""
+        amounts = self.mode in (Mode.VALUE, Mode.SCALE) and self.amount <= 0
+        return amounts or self.mode in (Mode.ZERO, Mode.CUT)
 
     @property
     def place(self) -> str:

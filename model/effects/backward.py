@@ -19,7 +19,7 @@ from model.edits.interventions import Sources
 from model.edits.paths import hook_of
 from model.edits.wiring import Wiring
 from model.gpt2 import GPT2, Past, wide
-from model.held import held_scale
+from model.held import held_scales
 from model.lines import handed_on, last_line, norm_before, residual_site
 from model.metrics import Metric
 from model.probes import met_by, positions_of, probe_line, probed, readers_of, set_scales
@@ -272,15 +272,15 @@ def score_of(
         read = met_by(asked.probe, asked.pos, read, added.get)
         held = set_scales(model, trace, asked.probe, asked.pos)
         return probed(model, asked.probe, read, live=live, held=held)
-    norm = norm_before(model, line)
+    norm, held = norm_before(model, line), held_scales(model, trace, line)
 
     def normed(pos: int, reader: Component | None = None) -> Tensor:
         x = wide(resid[pos])
         x = x if reader is None or reader not in added else x + added[reader][pos]
         if isinstance(asked, Target) and asked.raw:
             return x
-        held = held_scale(trace, line, model.config.n_layer, pos)
-        scale = held if held is not None else norm.scale(x) if live else norm.scale(x).detach()
+        scale = norm.scale(x) if live else norm.scale(x).detach()
+        scale = scale if held is None else held.at(pos).of(scale)
         final = line == last_line(model.config.n_layer)
         bias = trace[Site.LN_FINAL_BIAS, 0][pos] if final else norm.bias
         return (x - x.mean()) / scale * wide(norm.weight) + wide(bias)
@@ -316,13 +316,12 @@ def readers(asked: Question) -> list[Component]:
     return [each for each in dict.fromkeys(found) if each is not None]
 
 
-def through_norm(resid: Tensor, scale: Tensor, delta: Tensor, *, live: bool) -> Tensor:
+def through_norm(resid: Tensor, scale: Tensor, delta: Tensor, *, live: Tensor | bool) -> Tensor:
     """J delta of centring and scaling, before weight and bias: all [..., d_model], scale [..., 1].
 
-    J is symmetric, so the same product pulls a gradient back.  `live` differentiates the scale too.
+    J is symmetric, so the same product pulls a gradient back.  `live` differentiates the scale too; a number does so in
+    part, where an edit has changed it (`readers.slope_of_scale`).
     """
     changed = delta - delta.mean(-1, keepdim=True)
-    if live:
-        seen = (resid - resid.mean(-1, keepdim=True)) / scale
-        changed = changed - seen * (seen * delta).mean(-1, keepdim=True)
-    return changed / scale
+    seen = (resid - resid.mean(-1, keepdim=True)) / scale
+    return (changed - live * seen * (seen * delta).mean(-1, keepdim=True)) / scale

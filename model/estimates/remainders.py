@@ -25,7 +25,7 @@ from model.estimates.swap import Swap
 from model.gpt2 import GPT2, wide
 from model.lines import norm_before, written_on
 from model.measured.repair import differing
-from model.readers import scale_met, stream_met
+from model.readers import scale_met, slope_of_scale, stream_met
 from model.sites import Site
 from model.trace import Trace
 from model.upstream.edges import InputGradients, input_gradients
@@ -139,7 +139,8 @@ def _norm_off(model: GPT2, before: Trace, after: Trace, line: int, reader: Compo
     old, new = (stream_met(model, run, line, reader) for run in (before, after))
     scale, scale_after = (scale_met(model, run, line, reader) for run in (before, after))
     changed = _normalized(new, scale_after) - _normalized(old, scale)
-    return changed - through_norm(old, scale, new - old, live=True)
+    live = slope_of_scale(model, before, line, reader)
+    return changed - through_norm(old, scale, new - old, live=live)
 
 
 def _normalized(x: Tensor, scale: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from model.components import Component
 from model.edits.met import Added, as_met
 from model.gpt2 import GPT2, wide
-from model.held import held_scale
+from model.held import held_scales
 from model.latent_frames import edited_inside, pre_activation
 from model.lens import read
 from model.lines import norm_before
@@ -72,13 +72,14 @@ def target_scorer(model: GPT2, target: Target) -> Scorer:
         if latent is not None and not edited_inside(trace, latent):
             return pre_activation(model, trace, latent, resid)
         total = torch.full((len(resid),), target.constant, dtype=wide(resid).dtype, device=resid.device)
+        held = None if target.raw else held_scales(model, trace, target.line)
         for at, each in enumerate(target.reads):
             x = wide(resid[:, at])
             if target.raw:
                 total += x @ each.normed
                 continue
-            held = held_scale(trace, target.line, model.config.n_layer, each.pos)
-            seen = (x - x.mean(-1, keepdim=True)) / (norm.scale(x) if held is None else held)
+            scale = norm.scale(x) if held is None else held.at(each.pos).of(norm.scale(x))
+            seen = (x - x.mean(-1, keepdim=True)) / scale
             total += (seen * wide(norm.weight) + wide(norm.bias)) @ each.normed
         return total
 

@@ -28,9 +28,9 @@ from model.effects.cut_edges import Missing, gone_of, whole_write
 from model.effects.gradients import Own
 from model.effects.writes import reaches, write_of
 from model.gpt2 import GPT2, wide
-from model.held import held_tokens
-from model.lines import norm_before, residual_site, scale_site, written_on
+from model.lines import norm_before, written_on
 from model.metrics import Metric
+from model.readers import scale_met, slope_of_scale, stream_met
 from model.sites import Hook, Site, no_hook
 from model.targets import (
     Target,
@@ -413,15 +413,6 @@ def _jacobian(
     head: Component | None = None,
 ) -> Tensor:
     """Of the layer norm before a line, where the stream is, or where a reader with edited edges meets it."""
-    n_layer = model.config.n_layer
-    resid, scale = wide(trace[residual_site(line, n_layer)]), trace[scale_site(line, n_layer)]
-    held = held_tokens(trace, line, n_layer)[pos]
-    added = None if head is None or by.wiring is None else by.wiring.added(head, resid[None])
-    if added is not None:
-        resid = resid + added[0]
-        scale = torch.where(
-            held_tokens(trace, line, n_layer)[:, None], scale, norm_before(model, line).scale(resid)
-        )
-    resid, scale = resid[pos], scale[pos]
-    found = through_norm(resid, scale, delta, live=by.treatment is not Treatment.ALL)
-    return torch.where(held[..., None], through_norm(resid, scale, delta, live=False), found)
+    resid, scale = (each(model, trace, line, head)[pos] for each in (stream_met, scale_met))
+    live = slope_of_scale(model, trace, line, head)[pos] * (by.treatment is not Treatment.ALL)
+    return through_norm(resid, scale, delta, live=live)

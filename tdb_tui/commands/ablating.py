@@ -41,8 +41,9 @@ def ablate(session: Session, call: Call) -> Reply:
 
     A head's row is edited at its output z, a whole layer's with `L2`; A and M whole, their bias included.  A pair
     (`L1H3@END<2`) is edited at its attention weight, the rest of the row staying as it is but for cut.  So are the
-    places resid_pre.2, resid_mid.2, resid_post.2, L1H3.q, .k, .v, .pattern.  `all` is every head and every MLP:
-    `ablate all but L1H3,M0@END mean` leaves a circuit.
+    places resid_pre.2, resid_mid.2, resid_post.2, L1H3.q, .k, .v, .pattern, and what layer norms divide by, which stays
+    above 0: ln1_scale.2, ln2_scale.2, ln_final_scale.  `all` is every head and every MLP: `ablate all but L1H3,M0@END
+    mean` leaves a circuit.
     """
     changes = ablations(session.snapshot.planned, call)
     return editing.make(session, changes, more=_told(session, changes))

@@ -76,6 +76,13 @@ EDITS: dict[str, tuple[Change, ...]] = {
         Ablate(Component(Kind.LN2_SCALE, 2), mode=Mode.VALUE, amount=1.5),
         into(Ablate(M0)),
     ),
+    "with scales that go with the stream": (
+        Ablate(Component(Kind.LN1_SCALE, 2), mode=Mode.SCALE, amount=1.4),
+        Ablate(Component(Kind.LN2_SCALE, 2), mode=Mode.NOISE, amount=0.1),
+        Ablate(Component(Kind.LN2_SCALE, 2), LAST, mode=Mode.SCALE, amount=0.8),
+        Ablate(Component(Kind.LN1_SCALE, 1), mode=Mode.NOISE, amount=0.1),
+        into(Ablate(M0), Patch(L1H2, WHOLE, WHOLE)),
+    ),
     "its input edited": (
         Ablate(Q, mode=Mode.SCALE, amount=0.5),
         Patch(K, Span(3, 4), Span(3, 4)),
