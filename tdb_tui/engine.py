@@ -1,9 +1,7 @@
-"""The only owner of a loaded model: runs inputs, and keeps recent runs within a bound in bytes."""
+"""The only owner of a loaded model: runs inputs, and says what else it can be asked."""
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,16 +20,17 @@ from model.metrics import Metric, Quantity
 from model.sampling import Step
 from model.sites import Site, Where
 from model.tokenizer import Tokenizer, load_tokenizer
-from model.trace import Trace, bytes_of, metric_value, record, reference, shared_layers
+from model.trace import Trace, metric_value, record, reference, shared_layers
 from model.weights import load_model, model_hash
 from tdb_tui.effects import Effect
 from tdb_tui.errors import CommandError, ComputeFailed, Interrupted
 from tdb_tui.machine.devices import ComputeError, compute_errors, pick_device, pick_dtype
-from tdb_tui.machine.memory import give_back_freed, give_back_large_tensors
+from tdb_tui.machine.memory import give_back_large_tensors
 from tdb_tui.machine.models import DEMO
 from tdb_tui.machine.yours import your_stores
-from tdb_tui.measurements import Measured, Measurements
+from tdb_tui.measurements import Measured
 from tdb_tui.readings import Reading
+from tdb_tui.runs import CACHE_BYTES, Runs
 from tdb_tui.saes import Saes
 from tdb_tui.sets.references import KeptMeans, LazyRun, Matched, MeanActs, matched
 from tdb_tui.state import Frame, Inputs, Means, Prompt
@@ -48,11 +47,6 @@ if TYPE_CHECKING:
     from sae.autoencoder import Autoencoder
     from sae.evaluation import Report
 
-CACHE_BYTES = 768 << 20
-"""Three runs of GPT-2 small at 512 tokens, and what has been read from them: with edits, without, and prompt B.  The
-session holds these in any case, so that keeping fewer would only mean to run them again."""
-READINGS = 16
-VALUES = 4096
 NORMS = (Site.LN1_SCALE, Site.LN2_SCALE, Site.LN_FINAL_SCALE, Site.LN_FINAL)
 
 
@@ -72,15 +66,11 @@ class Engine:
         self, model: GPT2, tokenizer: Tokenizer, info: ModelInfo, cache_bytes: int = CACHE_BYTES
     ) -> None:
         self._model, self.tokenizer, self.info = model, tokenizer, info
-        self._cache_bytes = cache_bytes
-        self._traces: OrderedDict[object, Trace] = OrderedDict()
-        self._readings: OrderedDict[object, Reading] = OrderedDict()
-        self._measurements = Measurements()
+        self.runs = Runs(cache_bytes)
         self.sweeps = KeptSweeps()
         self.saes = Saes(model, info.config)
         bundled = [STORE] if info.directory == DEMO and STORE.exists() else []
         self.stores = Stores(self.weights_hash, bundled, your_stores(info.directory.name))
-        self._values: OrderedDict[object, float] = OrderedDict()
         self._means = KeptMeans()
         self.interrupt = threading.Event()
         self.progress = ""
@@ -102,44 +92,15 @@ class Engine:
 
         def known(effect: Effect, frames: tuple[Frame, ...]) -> Measured:
             other = inputs.prompt_b if effect is Effect.PATCHED else None
-            return self._measurements.of((run, inputs.metric, frames, effect, other))
+            return self.runs.measurements.of((run, inputs.metric, frames, effect, other))
 
-        if key not in self._readings:
+        if key not in self.runs.readings:
             metric, sources = self._metric(inputs), self._sources(inputs)
             trace = self._trace(inputs.prompt, inputs.changes, inputs)  # last, so that it is kept
             reading = Reading(self._model, trace, metric, sources, self.stop_here, inputs.treatment, known)
             self._check_finite(trace, inputs)
-            self._readings[key] = reading
-        self._traces.move_to_end(run)
-        self._readings.move_to_end(key)
-        while len(self._readings) > READINGS:
-            self._readings.popitem(last=False)
-        return self._readings[key]
-
-    @property
-    def kept_bytes(self) -> int:
-        """What runs and what has been read from them hold: bounded, however long the session."""
-        return bytes_of(self._traces.values()) + sum(each.nbytes for each in self._readings.values())
-
-    def _make_room(self, coming: int = 0) -> None:
-        """Forget what was asked about longest ago until there is room for `coming` bytes more.
-
-        Rows first, which are soon made again from a run, and then runs.
-        """
-        if self._fits(coming):
-            return
-        for reading in self._readings.values():
-            if not self._fits(coming):
-                reading.shed()  # whoever shows it holds it all the same
-        while len(self._traces) > 1 and not self._fits(coming):
-            _, gone = self._traces.popitem(last=False)
-            # what was read from it would hold it
-            for reading in [key for key, reading in self._readings.items() if reading.trace is gone]:
-                del self._readings[reading]
-        give_back_freed()
-
-    def _fits(self, coming: int) -> bool:
-        return self.kept_bytes + coming <= self._cache_bytes
+            self.runs.readings[key] = reading
+        return self.runs.used(run, key)
 
     def value(self, inputs: Inputs) -> float:
         """The metric of these inputs, of which no more is kept.  Raises ComputeFailed and Interrupted."""
@@ -149,15 +110,12 @@ class Engine:
         metric = self._metric(inputs)
         trace = self._trace(inputs.prompt, inputs.changes, inputs)
         self._check_finite(trace, inputs)
-        found = self._values[self._value_key(inputs)] = metric_value(self._model, trace, metric)
-        while len(self._values) > VALUES:
-            self._values.popitem(last=False)
-        return found
+        return self.runs.keep_value(self._value_key(inputs), metric_value(self._model, trace, metric))
 
     def known_value(self, inputs: Inputs) -> float | None:
         """The same where it has been computed before, and nothing is run for it."""
-        reading = self._readings.get(self._reading_key(inputs))
-        return reading.value if reading is not None else self._values.get(self._value_key(inputs))
+        reading = self.runs.readings.get(self._reading_key(inputs))
+        return reading.value if reading is not None else self.runs.values.get(self._value_key(inputs))
 
     def _reading_key(self, inputs: Inputs) -> tuple[object, ...]:
         run = self._key(inputs.prompt, inputs.changes, inputs)
@@ -190,16 +148,6 @@ class Engine:
             seed=seed,
             also=self.stop_here,
         )
-
-    @contextmanager
-    def unkept(self) -> Iterator[None]:
-        """What is run inside is forgotten at the end of the block; what was kept before stays."""
-        kept = self._traces.copy(), self._readings.copy(), self._measurements, self._values.copy()
-        self._measurements = Measurements()
-        try:
-            yield
-        finally:
-            self._traces, self._readings, self._measurements, self._values = kept
 
     def collector(self, plan: "Plan", groups: "Callable[[GPT2], Sequence[Group]]") -> "Collector":
         """What runs a corpus through this model.  Raises CollationError where the plan does not fit it."""
@@ -244,10 +192,7 @@ class Engine:
 
     def forget(self) -> None:
         """Drop every kept run, so that the next one is computed from nothing."""
-        self._traces.clear()
-        self._readings.clear()
-        self._measurements.clear()
-        self._values.clear()
+        self.runs.forget()
         self._means.clear()
         self.sweeps.clear()
 
@@ -260,20 +205,15 @@ class Engine:
 
     def _trace(self, prompt: Prompt, changes: Sequence[Change], inputs: Inputs) -> Trace:
         key = self._key(prompt, changes, inputs)
-        if key not in self._traces:
+        if key not in self.runs.traces:
             loaded = self.saes.loaded(inputs.saes)
             sources = self._sources(inputs) if changes else Sources(dictionaries=loaded)
             nearest = self._nearest(key, prompt, changes)
-            self._make_room(self._size_of(prompt))
-            self._traces[key] = self._recorded(prompt, changes, sources, nearest)
-        self._traces.move_to_end(key)
-        self._make_room()
-        return self._traces[key]
-
-    def _size_of(self, prompt: Prompt) -> int:
-        """Bytes that a run of it takes, by those there are; 0 for the first."""
-        length = len(prompt.tokens)
-        return max((trace.nbytes * length // len(trace.tokens) for trace in self._traces.values()), default=0)
+            self.runs.make_room(self.runs.size_of(len(prompt.tokens)))
+            self.runs.traces[key] = self._recorded(prompt, changes, sources, nearest)
+        self.runs.traces.move_to_end(key)
+        self.runs.make_room()
+        return self.runs.traces[key]
 
     def _recorded(
         self, prompt: Prompt, changes: Sequence[Change], sources: Sources, base: Trace | None
@@ -298,7 +238,7 @@ class Engine:
         layers = self._model.config.n_layer
         kept = [
             trace
-            for (_, _, elsewhere, _), trace in self._traces.items()  # pyright: ignore[reportGeneralTypeIssues]
+            for (_, _, elsewhere, _), trace in self.runs.traces.items()  # pyright: ignore[reportGeneralTypeIssues]
             if trace.tokens == prompt.tokens and elsewhere in (None, key[2])
         ]
         return max(kept, key=lambda trace: shared_layers(trace, prompt.tokens, changes, layers), default=None)

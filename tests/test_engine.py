@@ -97,9 +97,9 @@ def test_runs_are_kept_within_the_bound_and_made_again_when_needed(engine: Engin
         for layer in range(SHAPE.n_layer):
             do(session, f"ablate L{layer}H{head}")
             values.append(session.snapshot.now.value)
-            assert sum(trace.nbytes for trace in small._traces.values()) <= 4 * one
-            kept = [id(trace) for trace in small._traces.values()]
-            assert all(id(reading.trace) in kept for reading in small._readings.values())
+            assert sum(trace.nbytes for trace in small.runs.traces.values()) <= 4 * one
+            kept = [id(trace) for trace in small.runs.traces.values()]
+            assert all(id(reading.trace) in kept for reading in small.runs.readings.values())
     for value in reversed(values[:-1]):
         do(session, "undo")
         assert session.snapshot.now.value == value
@@ -137,7 +137,7 @@ def test_a_long_session_holds_few_runs_beside_those_it_shows(engine: Engine) -> 
         "undo 4",
     ):
         do(session, line)
-        assert bytes_of(small._traces.values()) <= 5 * one
+        assert bytes_of(small.runs.traces.values()) <= 5 * one
 
 
 def test_what_is_forgotten_gives_its_memory_back_at_once(engine: Engine) -> None:

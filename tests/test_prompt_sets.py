@@ -448,9 +448,9 @@ def test_a_damaged_set_in_a_session_file_is_refused(session: Session, damage: An
 
 def test_runs_over_a_set_are_forgotten_and_what_was_kept_stays(session: Session) -> None:
     do(session, "prompts use 2", "rank")
-    kept, traces = session.snapshot.now, dict(session.engine._traces)
+    kept, traces = session.snapshot.now, dict(session.engine.runs.traces)
     do(session, "over rank heads by total", "over metric")
-    assert session.snapshot.now is kept and dict(session.engine._traces) == traces
+    assert session.snapshot.now is kept and dict(session.engine.runs.traces) == traces
     ran = session.engine.sites_run
     do(session, "rank", "lens", "logits")
     assert session.engine.sites_run == ran and session.engine.progress == ""
@@ -471,12 +471,12 @@ def test_a_set_can_be_cancelled_and_progress_is_told(
 
     monkeypatch.setattr(session.engine, "stop_here", stop)
     session.engine.forget()
-    before, traces = session.snapshot, dict(session.engine._traces)
+    before, traces = session.snapshot, dict(session.engine.runs.traces)
     done = execute(session, line)[-1]
     session.engine.interrupt.clear()
     assert done.interrupted and session.snapshot is before
     assert list(dict.fromkeys(told)) == ["", "1/5", "2/5", "3/5"]
-    assert session.engine.progress == "" and dict(session.engine._traces) == traces
+    assert session.engine.progress == "" and dict(session.engine.runs.traces) == traces
 
 
 @pytest.mark.parametrize(

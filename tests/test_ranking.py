@@ -16,12 +16,13 @@ from model.nodes import NodeTable, code_of
 from model.trace import Trace, metric_value, record
 from tdb_tui import effects
 from tdb_tui.commands import ranking
-from tdb_tui.engine import READINGS, Engine
+from tdb_tui.engine import Engine
 from tdb_tui.language.evaluation import Value, evaluate
 from tdb_tui.language.filters import COLUMNS, matching, parse_filter
 from tdb_tui.language.parsing import Call
 from tdb_tui.language.syntax import ExpressionError
 from tdb_tui.measurements import Measurements
+from tdb_tui.runs import READINGS
 from tdb_tui.session import Session, Snapshot
 from tdb_tui.state import RankView
 from tdb_tui.tables.ranking import KINDS, ranked

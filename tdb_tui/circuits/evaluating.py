@@ -141,5 +141,5 @@ def _ablated(node: Node, mode: Mode) -> Ablate:
 def _value(session: Session, changes: tuple[Change, ...]) -> float:
     inputs = session.state.inputs
     edit = Edit(0, changes, "circuit eval")
-    with session.engine.unkept():
+    with session.engine.runs.unkept():
         return session.engine.value(replace(inputs, edits=(*inputs.edits, edit) if changes else inputs.edits))

@@ -72,7 +72,7 @@ def while_typed(session: Session, text: str) -> Snapshot:
     if not text or not isinstance(page, Known):
         return session.snapshot
     try:
-        with session.engine.unkept():
+        with session.engine.runs.unkept():
             return replace(
                 session.snapshot, page=replace(page, tried=(tried_on(session, page.component, text),))
             )

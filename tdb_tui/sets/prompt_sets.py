@@ -179,7 +179,7 @@ def each_session(session: Session, counterfactuals: bool = False) -> Generator[S
     count = len(loaded(state).prompts)
     try:
         for number in range(1, count + 1):
-            with engine.unkept():
+            with engine.runs.unkept():
                 yield _session(engine, state, number, counterfactuals)
             engine.progress = f"{number}/{count}"
     finally:

@@ -1,0 +1,90 @@
+"""Recent runs and what has been read from them, kept within a bound in bytes."""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from model.trace import Trace, bytes_of
+from tdb_tui.machine.memory import give_back_freed
+from tdb_tui.measurements import Measurements
+from tdb_tui.readings import Reading
+
+CACHE_BYTES = 768 << 20
+"""Three runs of GPT-2 small at 512 tokens, and what has been read from them: with edits, without, and prompt B.  The
+session holds these in any case, so that keeping fewer would only mean to run them again."""
+READINGS = 16
+VALUES = 4096
+
+
+class Runs:
+    """Each by what decides it, the one asked about last at the end."""
+
+    def __init__(self, most: int = CACHE_BYTES) -> None:
+        """`most` bytes are kept, but one run in any case."""
+        self._most = most
+        self.traces: OrderedDict[object, Trace] = OrderedDict()
+        self.readings: OrderedDict[object, Reading] = OrderedDict()
+        self.measurements = Measurements()
+        self.values: OrderedDict[object, float] = OrderedDict()
+        "Metrics of inputs of which no more is kept."
+
+    @property
+    def nbytes(self) -> int:
+        """What runs and what has been read from them hold: bounded, however long the session."""
+        return bytes_of(self.traces.values()) + sum(each.nbytes for each in self.readings.values())
+
+    def make_room(self, coming: int = 0) -> None:
+        """Forget what was asked about longest ago until there is room for `coming` bytes more.
+
+        Rows first, which are soon made again from a run, and then runs.
+        """
+        if self._fits(coming):
+            return
+        for reading in self.readings.values():
+            if not self._fits(coming):
+                reading.shed()  # whoever shows it holds it all the same
+        while len(self.traces) > 1 and not self._fits(coming):
+            _, gone = self.traces.popitem(last=False)
+            # what was read from it would hold it
+            for reading in [key for key, reading in self.readings.items() if reading.trace is gone]:
+                del self.readings[reading]
+        give_back_freed()
+
+    def _fits(self, coming: int) -> bool:
+        return self.nbytes + coming <= self._most
+
+    def size_of(self, length: int) -> int:
+        """Bytes that a run of so many tokens takes, by those there are; 0 for the first."""
+        sizes = (trace.nbytes * length // len(trace.tokens) for trace in self.traces.values())
+        return max(sizes, default=0)
+
+    def used(self, run: object, reading: object) -> Reading:
+        """A reading and its run, asked about last now; the oldest readings go."""
+        self.traces.move_to_end(run)
+        self.readings.move_to_end(reading)
+        while len(self.readings) > READINGS:
+            self.readings.popitem(last=False)
+        return self.readings[reading]
+
+    def keep_value(self, key: object, value: float) -> float:
+        self.values[key] = value
+        while len(self.values) > VALUES:
+            self.values.popitem(last=False)
+        return value
+
+    @contextmanager
+    def unkept(self) -> Iterator[None]:
+        """What is run inside is forgotten at the end of the block; what was kept before stays."""
+        kept = self.traces.copy(), self.readings.copy(), self.measurements, self.values.copy()
+        self.measurements = Measurements()
+        try:
+            yield
+        finally:
+            self.traces, self.readings, self.measurements, self.values = kept
+
+    def forget(self) -> None:
+        """Drop all."""
+        self.traces.clear()
+        self.readings.clear()
+        self.measurements.clear()
+        self.values.clear()
