@@ -29,7 +29,7 @@ def load_dictionary_learning(path: Path, where: Where | None) -> Autoencoder:
     trainer = config.get("trainer")
     settings = trainer if isinstance(trainer, Mapping) else config
     kind = settings.get("dict_class")
-    if kind not in READERS:
+    if not isinstance(kind, str) or kind not in READERS:
         raise CheckpointError(f"{name}/config.json has dict_class {kind!r}: {', '.join(READERS)} are read")
     place = where or _place(settings, name)
     return built(name, reads=place, writes=place, **READERS[kind](map_bin(path / "ae.pt"), f"{name}/ae.pt"))

@@ -80,7 +80,7 @@ def _density(path: Path, name: str) -> Tensor | None:
 
 def _architecture(config: Mapping[str, Any], name: str) -> str:
     kind = config.get("architecture", "standard")
-    if kind not in ARCHITECTURES:
+    if not isinstance(kind, str) or kind not in ARCHITECTURES:
         raise CheckpointError(f"{name} has architecture {kind!r}: {', '.join(ARCHITECTURES)} are read")
     if kind == "standard" and config.get("activation_fn_str", config.get("activation_fn", "relu")) == "topk":
         return "topk"
@@ -117,8 +117,9 @@ def _nonlinearity(
 
 def _normalization(config: Mapping[str, Any], reads: Where, name: str) -> Normalization:
     said = config.get("normalize_activations", "none")
-    said = {True: "constant_norm_rescale", False: "none", None: "none"}.get(said, said)
-    if said not in NORMALIZATIONS:
+    if said is None or isinstance(said, bool):
+        said = "constant_norm_rescale" if said else "none"
+    if not isinstance(said, str) or said not in NORMALIZATIONS:
         raise CheckpointError(
             f"{name} has normalize_activations {said!r}: {', '.join(NORMALIZATIONS)} are read"
         )

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -138,10 +139,27 @@ def test_a_file_with_code_in_it_is_refused_and_nothing_is_run(tmp_path: Path) ->
     torch.save(openai(extra=Harmful(mark)), path)
     with pytest.raises(CheckpointError, match=r"holds more than tensors: nothing in it was run"):
         load(path, MLP1)
-    path.write_bytes(pickle.dumps(Harmful(mark), protocol=2))
-    with pytest.raises(CheckpointError):
-        load(path, MLP1)
+    for protocol in (2, 4):  # of which torch warns
+        path.write_bytes(pickle.dumps(Harmful(mark), protocol=protocol))
+        with pytest.raises(CheckpointError):
+            load(path, MLP1)
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_damaged_file_is_refused_wherever_the_damage_is(zipped: bool, tmp_path: Path) -> None:
+    path, draw = tmp_path / "a.pt", random.Random(0)
+    torch.save(openai(), path, _use_new_zipfile_serialization=zipped)
+    whole = path.read_bytes()
+    refused = 0
+    for _ in range(150):
+        at = draw.randrange(1500)
+        path.write_bytes(whole[:at] + draw.randbytes(3) + whole[at + draw.randrange(6) :])
+        try:
+            load(path, MLP1)
+        except CheckpointError:
+            refused += 1
+    assert refused > 10
 
 
 @pytest.mark.parametrize(
@@ -197,6 +215,8 @@ def test_truncated_files_are_refused(name: str, keep: int, tmp_path: Path) -> No
     ("config", "tensors", "complaint"),
     [
         ({"architecture": "temporal"}, {}, "has architecture 'temporal': standard"),
+        ({"architecture": {}}, {}, "has architecture {}: standard"),
+        ({"normalize_activations": []}, {}, r"has normalize_activations \[\]: none"),
         ({"hook_name": "blocks.2.attn.hook_q"}, {}, "is no hook point read here"),
         ({"hook_name": None}, {}, "has no hook_name"),
         (
