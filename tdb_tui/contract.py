@@ -73,7 +73,8 @@ RESULTS: dict[str, dict[str, str]] = {
         "intervention": "`id`, `command`",
         "before": "metric before",
         "after": "metric after; null where it waits to be run",
-        "delta": "after minus before",
+        "delta": "after minus before; of error terms at every token also `cross_entropy` of the prompt: `clean`, "
+        "`spliced` with what the SAEs put out in place, `zero` with zeros there, and the share `recovered`",
     },
     "patch": {
         "intervention": "`id`, `command`",

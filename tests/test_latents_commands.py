@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.special import softmax
 
 from model.dictionaries import LETTER_OF
 from model.sites import Site
@@ -86,6 +88,29 @@ def test_a_latent_is_ablated_steered_traced_and_shown_by_any_spelling(session: S
     page = say(session, f"latent {name} -n 3").result
     assert {each["pos"]: each["act"] for each in page["active"]}[13] == pytest.approx(row["act"])
     assert len(page["decoder_neighbours"]) == 3 and page["up"]
+
+
+def test_what_dictionaries_in_place_cost_the_prompt_is_said(session: Session, files: Path) -> None:
+    rows = say(session, f"set sae {files}").result["saes"]
+    shares = {row["place"]: row["ce_recovered"] for row in rows}
+    one = say(session, "ablate Xm1")
+    assert one.result["cross_entropy"]["recovered"] == pytest.approx(shares["mlp_out.1"])
+    assert one.lines[1].startswith("    Fm1 in place: the prompt's cross-entropy ")
+    both = say(session, "ablate Xa0@0:13").result["cross_entropy"]
+    tokens = session.state.inputs.prompt.tokens
+
+    def loss() -> float:
+        now = session.snapshot.now
+        of = (-np.log(softmax(now.logits(pos))[tokens[pos + 1]]) for pos in range(len(tokens) - 1))
+        return float(np.mean([*of]))
+
+    say(session, "undo 2")
+    assert both["clean"] == pytest.approx(loss(), abs=1e-5)
+    say(session, "ablate Xa0,Xm1@1:13")  # the first token is left out
+    assert both["spliced"] == pytest.approx(loss(), abs=1e-5)
+    say(session, "undo", "ablate A0,M1@1:13")
+    assert both["zero"] == pytest.approx(loss(), abs=1e-5)
+    assert "cross_entropy" not in say(session, "ablate Xm2@END").result
 
 
 def test_a_latent_without_a_letter_is_the_mlp_outputs(session: Session) -> None:

@@ -6,7 +6,7 @@ What reads is a head's query, key or value, an MLP, or the unembedding.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from model.components import Component, Kind
+from model.components import DICTIONARY, Component, Kind
 from model.edits.changes import Span, place
 from model.lines import last_line, written_on
 
@@ -72,6 +72,10 @@ def _heads_inputs(layer: int, n_head: int, kinds: Sequence[Kind]) -> Iterator[Co
 
 def check_link(tail: Component, head: Component, n_layer: int) -> None:
     """Raises ValueError, one sentence, for an edge that no model has."""
+    if tail.kind in DICTIONARY:
+        raise ValueError(
+            f"{tail} is of an SAE: edges and paths go from one of the model's own parts to another"
+        )
     if tail.kind not in TAILS:
         raise ValueError(f"{tail} is no sender: E, WTE, WPE, heads, A9, M9, neurons and biases of layers are")
     if written_on(tail) >= reading_line(head, n_layer):

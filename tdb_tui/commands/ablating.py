@@ -1,13 +1,14 @@
 """`ablate`: what components put out, replaced."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from model.components import Component, Kind
 from model.edits.interventions import Ablate, AllBut, ChangeError, Mode, Span, drawn
 from tdb_tui.commands.table import command
 from tdb_tui.edits import editing
 from tdb_tui.edits.editing import Changes, refuse_silent, stated
+from tdb_tui.edits.substitution import losses_said, prompt_losses, substituted
 from tdb_tui.errors import CommandError, did_you_mean
 from tdb_tui.language.arguments import NodeWord, integer, located, node_words, number, span_of
 from tdb_tui.language.parsing import Call, Word
@@ -43,10 +44,30 @@ def ablate(session: Session, call: Call) -> Reply:
     (`L1H3@END<2`) is edited at its attention weight, the rest of the row staying as it is but for cut.  So are the
     places resid_pre.2, resid_mid.2, resid_post.2, L1H3.q, .k, .v, .pattern, and what layer norms divide by, which stays
     above 0: ln1_scale.2, ln2_scale.2, ln_final_scale.  `all` is every head and every MLP: `ablate all but L1H3,M0@END
-    mean` leaves a circuit.
+    mean` leaves a circuit.  `Xm3` is what an SAE leaves over: without it, what it puts out stands in the place of what
+    it takes apart (`Xm*`: of all), and the loss that is recovered is said.
     """
     changes = ablations(session.snapshot.planned, call)
-    return editing.make(session, changes, more=_told(session, changes))
+    made = editing.make(session, changes, more=_told(session, changes))
+    if not any(change.component.kind is Kind.ERROR for change in editing.singles(changes)):
+        return made
+    return _with_losses(session.snapshot, made)
+
+
+def _with_losses(snapshot: Snapshot, made: Reply) -> Reply:
+    """The answer, with what the dictionaries that now stand in place cost the prompt."""
+    places = substituted(snapshot)
+    if not places or snapshot.value is None:
+        return made
+    found = prompt_losses(snapshot, places)
+    loss = {
+        "clean": found.clean,
+        "spliced": found.spliced,
+        "zero": found.zeroed,
+        "recovered": found.recovered,
+    }
+    lines = (*made.lines, f"    {losses_said(places, found)}")
+    return replace(made, lines=lines, result={**made.result, "cross_entropy": loss})
 
 
 def ablations(snapshot: Snapshot, call: Call) -> Changes:
