@@ -137,7 +137,7 @@ BAD = (
     ("patch L1H2@5<1 from B@3<4", "bad-node", 20, "key 4 is after query 3: attention is causal"),
     ("patch L1H2 from 3", "no-prompts", 16, "no prompt set: prompts ioi:50, prompts FILE.jsonl, or --prompts"),
     ("patch L1H2.pattern@2 from B@3", "bad-edit", 6,
-     "an attention row is patched from that of the same query: patch pairs (patch L1H2@2<0 from B@3<0)"),
+     "an attention row is patched from that of the same query, since another sees other keys: patch pairs (patch L1H2@2<0 from B@3<0)"),
     ("ablate L1H2 noise", "missing-argument", 12, "noise takes a number: noise 0.5"),
     ("ablate L1H2 noise -1", "bad-number", 12, "-1.0 is no standard deviation: 0 or more"),
     ("ablate L1H2 noise 1 seed x", "bad-number", 25, "'x' isn't a seed"),

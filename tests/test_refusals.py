@@ -20,9 +20,9 @@ REFUSED = {
     "path L0H1 -> L2H1 from B direct": f"{LENGTHS} (patch L0H1@14 from B@15) or roles (set pos)",
     "patch L2H1@END from B@3:5": "1 positions cannot take 3 positions' values: give as many on both sides",
     "patch L2H1@END from B@99": "no token 99: prompt B has tokens 0–15",
-    "patch L2H1.pattern@END from B@3": "an attention row is patched from that of the same query: patch pairs "
+    "patch L2H1.pattern@END from B@3": "an attention row is patched from that of the same query, since another sees other keys: patch pairs "
     "(patch L2H1@14<0 from B@3<0)",
-    "patch L2H1.pattern@END from B@END": "an attention row is patched from that of the same query: patch pairs "
+    "patch L2H1.pattern@END from B@END": "an attention row is patched from that of the same query, since another sees other keys: patch pairs "
     "(patch L2H1@14<0 from B@15<0)",
     "patch L2H1@S9 from B": ROLES,
     "ablate L2H1@S9": ROLES,

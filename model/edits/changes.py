@@ -135,7 +135,7 @@ class Patch:
             head = Component(Kind.HEAD, self.component.layer, self.component.index)
             pair = f"patch {place(head, self.span, 0)} from {self.origin}@{self.source}<0"
             raise ChangeError(
-                f"an attention row is patched from that of the same query: patch pairs ({pair})"
+                f"an attention row is patched from that of the same query, since another sees other keys: patch pairs ({pair})"
             )
 
     @property
