@@ -145,7 +145,8 @@ BAD = (
     ("ablate L1H2 resample", "no-means", 12, "resample needs reference prompts: 'prompts ioi:50' or 'set means FILE'"),
     ("ablate L1H2@END cut", "bad-edit", 7, "cut is of a head's pair, a query and a key: ablate L1H2@END<2 cut"),
     ("ablate ln1_scale.1", "bad-edit", 7,
-     "ln1_scale.1 is what a layer norm divides by: freeze it, patch it, or ablate it to a mean or a value"),
+     "ln1_scale.1 is what a layer norm divides by, and stays above 0: freeze it, patch it, or ablate it to a mean, "
+     "value 3, scale 2, noise 0.1"),
     ("ablate resid_pre.7", "bad-node", 7, "resid_pre.7 is out of range: random has layers 0–3"),
     ("ablate L1H9.q", "bad-node", 7, "no head L1H9.q: random has heads 0–3 in layers 0–3"),
     ("ablate all but", "missing-argument", 11, "all but what: ablate all but L5H0,M0 mean"),

@@ -134,9 +134,8 @@ class Patch:
         if self.component.kind is Kind.PATTERN and self.key is None and self.span != self.source:
             head = Component(Kind.HEAD, self.component.layer, self.component.index)
             pair = f"patch {place(head, self.span, 0)} from {self.origin}@{self.source}<0"
-            raise ChangeError(
-                f"an attention row is patched from that of the same query, since another sees other keys: patch pairs ({pair})"
-            )
+            message = "an attention row is patched from that of the same query, since another sees other keys"
+            raise ChangeError(f"{message}: patch pairs ({pair})")
 
     @property
     def place(self) -> str:

@@ -135,7 +135,8 @@ def _resampled(change: Ablate, at: Where, references: Sequence[Reference]) -> Te
     rows = chosen.places[span.slice]
     own = tuple(range(span.first, span.last + 1))
     if change.component.kind is Kind.PATTERN and change.key is None and rows != own:
-        raise ChangeError(f"{change.place}: attention rows are resampled from prompts of the same length, whose keys are the same")
+        message = "attention rows are resampled from prompts of the same length, whose keys are the same"
+        raise ChangeError(f"{change.place}: {message}")
     key = None if change.key is None else chosen.places[change.key]
     return _rows(chosen.run()[at], change.component, rows, key)
 
