@@ -113,6 +113,20 @@ def test_what_dictionaries_in_place_cost_the_prompt_is_said(session: Session, fi
     assert "cross_entropy" not in say(session, "ablate Xm2@END").result
 
 
+@pytest.mark.parametrize("frame", ["w", "trace Fa2.26@END"])
+def test_latents_of_prompt_b_stand_beside_those_of_this_one(session: Session, frame: str) -> None:
+    """As they are in its own run, found by exchanging the two."""
+    say(session, frame)
+    rows = say(session, "compare latents -n 0").result["rows"]
+    say(session, "swap", frame)
+    there = {row["node"]: row for row in say(session, "rank latents -n 0").result["rows"]}
+    both = [row for row in rows if row["left"] and row["right"]]
+    assert len(both) > 100
+    for row in both[::20]:
+        for measure in ("act", "total", "direct"):
+            assert row[f"{measure}_right"] == pytest.approx(there[row["right"]][measure], abs=1e-4)
+
+
 def test_a_latent_without_a_letter_is_the_mlp_outputs(session: Session) -> None:
     assert say(session, "ablate F2.5").result["intervention"]["command"] == "ablate Fm2.5@* zero"
     assert LETTER_OF[Site.MLP_OUT] == "m"

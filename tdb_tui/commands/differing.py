@@ -82,7 +82,9 @@ def subject(session: Session, word: Word) -> Subject:
             if inputs.prompt_b is None or snapshot.other is None:
                 message = "no prompt B: set one with 'prompt B TEXT' or --prompt-b"
                 raise CommandError(message, "no-prompt-b", col=word.col)
-            other = Inputs(inputs.prompt_b, snapshot.other.metric, treatment=inputs.treatment)
+            other = Inputs(
+                inputs.prompt_b, snapshot.other.metric, treatment=inputs.treatment, saes=inputs.saes
+            )
             return _subject(session, "B", other, snapshot.other, None)
         case _:
             return _kept(session, word)

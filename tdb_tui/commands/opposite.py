@@ -134,7 +134,7 @@ def _other_prompt(session: Session, pairs: Word | None, edits: bool) -> Opposite
     if at < 0:
         message = f"the metric's token {inputs.metric.pos} has no partner in B: with {inputs.metric.pos}=POS names one"
         raise CommandError(message, code="no-partner")
-    same = Inputs(other, replace(inputs.metric, pos=at), treatment=inputs.treatment)
+    same = Inputs(other, replace(inputs.metric, pos=at), treatment=inputs.treatment, saes=inputs.saes)
     if edits:
         moved = tuple(_moved(edit, partner) for edit in inputs.edits)
         same = replace(same, edits=moved, prompt_b=other, means=inputs.means, examples=inputs.examples)

@@ -272,11 +272,10 @@ def _called(inside: Inside) -> str:
     if len(inside.after) == 1:
         rows = len(inside.rows) - 1
         return f"{rows} {'heads' if inside.after[0].kind is Kind.ATTN_BIAS else 'neuron rows'} and the bias"
-    of_the_line = "".join(f", and the bias {part}" for part in inside.after[2:])
-    return (
-        f"{len(inside.parts) + inside.rest} {inside.word}, its bias {inside.after[0]} "
-        f"and what it leaves over, {inside.after[1]}{of_the_line}"
-    )
+    (bias, error, *of_the_line), count = inside.after, len(inside.parts) + inside.rest
+    named = f"latent{'s' * (count != 1)} of {str(bias).removeprefix('B')}"
+    more = "".join(f", and the bias {part}" for part in of_the_line)
+    return f"{count} {named}, its bias {bias} and what it leaves over, {error}{more}"
 
 
 def _displays(session: Session) -> list[str]:
