@@ -1,6 +1,5 @@
 """The configuration file, TOML: defaults for options, settings of every session, keys and colours."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,14 +35,19 @@ def read_config(path: str | None) -> Config:
     file = config_folder() / "config.toml" if path is None else Path(path).expanduser()
     try:
         text = file.read_text(encoding="utf-8")
-        data = tomllib.loads(text)
     except FileNotFoundError:
         if path is None:
             return Config(file)
         raise CommandError(f"cannot read {file}: no such file", code="no-file") from None
     except OSError as error:
         raise CommandError(f"cannot read {file}: {(error.strerror or '').lower()}", code="no-file") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{file} is not TOML: {error}", code="bad-config") from None
+    import tomllib  # only where there is something to be read by it
+
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise CommandError(f"{file} is not TOML: {error}", code="bad-config") from None
     return Config(file, _options(file, data), *(_table(file, data, name) for name in TABLES))
 

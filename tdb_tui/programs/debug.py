@@ -16,8 +16,6 @@ from tdb_tui.conversion import leave_texts
 from tdb_tui.crash import Crashed
 from tdb_tui.errors import CommandError, ComputeFailed
 from tdb_tui.exits import USAGE, fail
-from tdb_tui.journal.finding import find_journal, journal_folder
-from tdb_tui.journal.records import Kept
 from tdb_tui.options import IN_FILES, Options
 from tdb_tui.programs import PROGRAMS, make_app
 from tdb_tui.starting import Start, open_session, taught
@@ -25,6 +23,7 @@ from tdb_tui.starting import Start, open_session, taught
 if TYPE_CHECKING:
     from tdb_tui.config import Config
     from tdb_tui.files.sourcing import ScriptLine
+    from tdb_tui.journal.records import Kept
     from tdb_tui.session import Session
 
 ORIGINS = {"COMMANDLINE": "flag", "ENVIRONMENT": "env", "DEFAULT_MAP": "file"}
@@ -54,6 +53,8 @@ def run(words: Sequence[str]) -> int:
         if options.paths:
             return _paths(config)
         if options.resume:
+            from tdb_tui.journal.finding import find_journal, journal_folder
+
             kept = find_journal(journal_folder(), options.prompt)
             options = options.resumed(kept.header["options"])
     except CommandError as error:
@@ -110,6 +111,8 @@ def parsed(words: Sequence[str], defaults: Mapping[str, object]) -> tuple[Option
 
 def _paths(config: "Config") -> int:
     """Print where things are kept."""
+    from tdb_tui.journal.finding import journal_folder
+
     state = journal_folder().parent
     rows = {
         "config": config.path,
@@ -199,7 +202,7 @@ def _close(session: "Session") -> None:
         session.journal.close()
 
 
-def _report(options: Options, kept: Kept | None) -> int:
+def _report(options: Options, kept: "Kept | None") -> int:
     from tdb_tui.batch import complain
     from tdb_tui.machine.devices import ComputeError, compute_errors
     from tdb_tui.report import report
