@@ -164,16 +164,19 @@ def encode_all(session: Session) -> Sequence[Encoded]:
     return [encoded(session.engine, each, bos) for each in loaded(session.state).prompts.examples]
 
 
-def each_example(session: Session, counterfactuals: bool = False) -> Generator[Snapshot]:
+def each_example(
+    session: Session, counterfactuals: bool = False, counted: bool = True
+) -> Generator[Snapshot]:
     """What there is to see of the session at one example after the other.  Close and raises as `each_session`."""
-    with closing(each_session(session, counterfactuals)) as run:
+    with closing(each_session(session, counterfactuals, counted)) as run:
         yield from (there.snapshot for there in run)
 
 
-def each_session(session: Session, counterfactuals: bool = False) -> Generator[Session]:
+def each_session(session: Session, counterfactuals: bool = False, counted: bool = True) -> Generator[Session]:
     """The session at one example after the other, under the edits in force; each run is forgotten after it.
 
-    Close it when done.  Raises CommandError naming the example, ComputeFailed, Interrupted.
+    How many have been done is the engine's progress, unless who asks counts something else.  Close it when done.
+    Raises CommandError naming the example, ComputeFailed, Interrupted.
     """
     engine, state = session.engine, _bare(session.state, session.engine.info.config.n_layer)
     count = len(loaded(state).prompts)
@@ -181,7 +184,7 @@ def each_session(session: Session, counterfactuals: bool = False) -> Generator[S
         for number in range(1, count + 1):
             with engine.runs.unkept():
                 yield _session(engine, state, number, counterfactuals)
-            engine.progress = f"{number}/{count}"
+            engine.progress = f"{number}/{count}" if counted else engine.progress
     finally:
         engine.progress = ""
 

@@ -123,7 +123,7 @@ def _runs(session: Session, sweep: Sweep) -> Generator[tuple[int, Snapshot]]:
     if not sweep.over:
         yield 0, start_of(session, sweep)
         return
-    with closing(each_example(session, counterfactuals=sweep.patches)) as runs:
+    with closing(each_example(session, counterfactuals=sweep.patches, counted=False)) as runs:
         for number, snapshot in enumerate(runs):
             if sweep.patches and snapshot.state.inputs.prompt_b is None:
                 message = f"example {number + 1} has no counterfactual: patching takes its values from one"
