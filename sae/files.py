@@ -19,6 +19,8 @@ from sae.places import PLACES
 from sae.reading import built, exact, matrix, number, place_of, place_text, tensor_of, whole
 
 SCHEMA = "tdb-sae/1"
+CHECKPOINT = "checkpoint"
+"How the names of files begin that a training keeps beside its dictionaries, to go on from."
 TENSORS = ("w_enc", "b_enc", "w_dec", "b_dec")
 KEYS = ("reads", "writes", "nonlinearity", "normalization", "pre_bias", "notes")
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import chain
 
+from model.components import Kind
+from model.dictionaries import Dictionaries, NoDictionary, dictionary_of
 from model.edits.interventions import SINGLE, Ablate, Mode, Patch, flat
 from tdb_tui.engine import ModelInfo
 from tdb_tui.errors import CommandError
@@ -28,6 +30,17 @@ def fitting(state: State) -> State:
     pos = min(state.pos, end)
     rank = state.rank if state.rank.pos is None or state.rank.pos <= end else replace(state.rank, pos=None)
     return replace(state, pos=pos, rank=rank)
+
+
+def without_lost_frames(state: State, loaded: Dictionaries) -> State:
+    """The state without frames about latents whose SAE is loaded no more, and those that were traced for them."""
+    for number, frame in enumerate(state.frames):
+        try:
+            if frame.node.component.kind is Kind.LATENT:
+                dictionary_of(loaded, frame.node.component)
+        except NoDictionary:
+            return replace(state, frames=state.frames[:number], frame=min(state.frame, number))
+    return state
 
 
 def refuse_unfit(inputs: Inputs, info: ModelInfo) -> None:

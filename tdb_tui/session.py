@@ -12,7 +12,7 @@ from model.tokenizer import Tokenizer
 from tdb_tui.asked import Asked
 from tdb_tui.engine import Engine, ModelInfo
 from tdb_tui.errors import CommandError
-from tdb_tui.fitting import arriving, refuse_unfit
+from tdb_tui.fitting import arriving, refuse_unfit, without_lost_frames
 from tdb_tui.likeliest import likeliest
 from tdb_tui.metrics import in_other_prompt, make_metric
 from tdb_tui.readings import Reading
@@ -255,6 +255,7 @@ class Session:
     def _arrive(self, state: State) -> Snapshot:
         refuse_unfit(state.inputs, self.engine.info)
         now = self.engine.reading(state.inputs)
+        state = without_lost_frames(state, now.trace.dictionaries)
         base = self.engine.reading(replace(state.inputs, edits=()))
         other = self._other(state.inputs, base.metric)
         info, tokenizer = self.engine.info, self.engine.tokenizer

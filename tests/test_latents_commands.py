@@ -127,6 +127,16 @@ def test_latents_of_prompt_b_stand_beside_those_of_this_one(session: Session, fr
             assert row[f"{measure}_right"] == pytest.approx(there[row["right"]][measure], abs=1e-4)
 
 
+@pytest.mark.parametrize("line", ["set sae none", "undo"])
+def test_frames_of_latents_go_with_their_dictionary(engine: Engine, files: Path, line: str) -> None:
+    found = begin(engine)
+    say(found, f"set sae {files}", "trace M3@END", "trace Fa2.26@END", "trace L0H1@END", "u")
+    assert (len(found.state.frames), found.state.frame) == (3, 2)
+    say(found, line)
+    assert [str(frame.node.component) for frame in found.state.frames] == ["M3"] and found.state.frame == 1
+    say(found, "rank", "upstream", "w")
+
+
 def test_a_latent_without_a_letter_is_the_mlp_outputs(session: Session) -> None:
     assert say(session, "ablate F2.5").result["intervention"]["command"] == "ablate Fm2.5@* zero"
     assert LETTER_OF[Site.MLP_OUT] == "m"

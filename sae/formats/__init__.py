@@ -6,7 +6,7 @@ from pathlib import Path
 from model.files import CheckpointError
 from model.sites import Where
 from sae.autoencoder import Autoencoder
-from sae.files import load_autoencoder
+from sae.files import CHECKPOINT, load_autoencoder
 from sae.formats.dictionary_learning import load_dictionary_learning
 from sae.formats.openai import load_openai
 from sae.formats.saelens import load_saelens
@@ -30,12 +30,16 @@ def load(path: Path, where: Where | None = None) -> Autoencoder:
 
 
 def parts_of(path: Path) -> list[Path]:
-    """The dictionaries of a path: itself, or what a directory of several has.  Raises CheckpointError."""
+    """The dictionaries of a path: itself, or what a directory of several has, a training's checkpoint left out.
+
+    Raises CheckpointError.
+    """
     if not path.exists():
         raise CheckpointError(f"{path} does not exist")
     if _reader(path) is not None:
         return [path]
-    found = sorted(each for each in path.iterdir() if _reader(each) is not None) if path.is_dir() else []
+    inside = sorted(path.iterdir()) if path.is_dir() else []
+    found = [each for each in inside if _reader(each) is not None and not each.name.startswith(CHECKPOINT)]
     if not found:
         raise CheckpointError(f"{path} has no SAE: {_KNOWN} were expected")
     return found

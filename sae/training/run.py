@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from sae.activations import Batch, Source, activations, stream
-from sae.files import save_autoencoder
+from sae.files import CHECKPOINT, save_autoencoder
 from sae.training.checkpoints import load_checkpoint, save_checkpoint
 from sae.training.learner import Learner, as_autoencoder, new_learner
 from sae.training.loop import Progress, train
@@ -63,7 +63,7 @@ def run(
     world = world or Alone()
     directory.mkdir(parents=True, exist_ok=True)
     own = shards_of(world, plan.shards)
-    path = directory / f"checkpoint{suffix}.safetensors"
+    path = directory / f"{CHECKPOINT}{suffix}.safetensors"
     learners, start = _begin(targets, plan, data, path, resume)
     streams = [data.stream(plan.share, shard, plan.shards, start) for shard in own]
     step = start

@@ -20,8 +20,6 @@ from tdb_tui.dictionaries.histogram import counted, drawn_bars
 from tdb_tui.engine import Engine
 
 SCHEMA = "tdb-tui/sae-eval/1"
-CHECKPOINT = "checkpoint"
-"""What files of `sae train` that hold no dictionary are called."""
 TOGETHER = 8
 """Rows that the model runs at once."""
 SIMILAR = 0.9
@@ -40,17 +38,11 @@ def dictionaries_of(paths: Sequence[Path], engine: Engine) -> list[Autoencoder]:
     """Those in files and directories, where the engine computes.  Raises CheckpointError."""
     device, dtype = torch.device(engine.info.device), getattr(torch, engine.info.dtype)
     found = []
-    for part in _files(paths):
+    for part in (part for path in paths for part in parts_of(path)):
         dictionary = load(part)
         fits(dictionary, engine.info.config, part.name)
         found.append(dictionary.to(device=device, dtype=dtype))
     return sorted(found, key=lambda each: (each.writes[1], list(Site).index(each.writes[0])))
-
-
-def _files(paths: Sequence[Path]) -> Iterator[Path]:
-    """Files and directories that are a dictionary each.  Raises CheckpointError."""
-    parts = (part for path in paths for part in parts_of(path))
-    yield from (part for part in parts if not part.name.startswith(CHECKPOINT))
 
 
 def judge(
@@ -171,7 +163,7 @@ def toys_among(paths: Sequence[Path]) -> list[dict[str, Any]]:
 
     Raises CheckpointError, and ValueError where others are among them: these are judged by something else.
     """
-    files = list(_files(paths))
+    files = [part for path in paths for part in parts_of(path)]
     found = [toy for path in files if path.is_file() and (toy := toy_recovery(path)) is not None]
     if found and len(found) < len(files):
         raise ValueError("some of these were trained on a toy and some on a model: judge them apart")

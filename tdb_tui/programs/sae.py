@@ -121,6 +121,7 @@ def _incomplete(
 def _train(
     model: str | None, device: str, dtype: str, asked: "Asked", settings: "Settings", toy: bool
 ) -> int:
+    from sae.formats import parts_of
     from sae.toy import Toy
     from tdb_tui.dictionaries.progress import show
     from tdb_tui.dictionaries.stopping import stop_flag
@@ -146,12 +147,8 @@ def _train(
     if last is None or getattr(last, "step", 0) < settings.steps:
         return fail(f"stopped; --resume goes on from the checkpoint in {asked.out}", INTERRUPTED)
     if world.rank == 0:
-        print("\n".join(str(path) for path in sorted(asked.out.glob("*.safetensors")) if _is_result(path)))
+        print("\n".join(str(path) for path in parts_of(asked.out)))
     return 0
-
-
-def _is_result(path: Path) -> bool:
-    return not path.name.startswith("checkpoint")
 
 
 def _engine(model: str | None, device: str, dtype: str = "float32") -> "Engine":

@@ -120,6 +120,8 @@ def test_a_directory_of_several_is_all_of_them(tmp_path: Path) -> None:
     assert [path.name for path in parts_of(tmp_path)] == [
         "another", "mlp_out.0.safetensors", "mlp_out.1.safetensors", "mlp_out.2.safetensors"
     ]  # fmt: skip
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"of a training that goes on here")
+    assert len(parts_of(tmp_path)) == 4
     with pytest.raises(CheckpointError, match="does not exist"):
         parts_of(tmp_path / "nowhere")
 
