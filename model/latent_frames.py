@@ -10,21 +10,27 @@ pre-activation.  Measured, everything is live.
 import torch
 from torch import Tensor
 
-from model.components import DICTIONARY, RESIDUAL, SCALES, Component, Node
+from model.components import DICTIONARY, RESIDUAL, SCALES, Component, Kind, Node
 from model.dictionaries import Dictionary, dictionary_of, numbers, place_of, side_by_side
 from model.edits.edge_tables import left_by
+from model.edits.edges import EdgeChange, EdgeKeep
 from model.edits.interventions import SINGLE, site_of
+from model.edits.links import INPUTS
 from model.edits.made import index_of
+from model.edits.met import as_met
+from model.edits.path_edits import PathPatch
 from model.gpt2 import GPT2, Block, wide
 from model.held import held_scales
 from model.latents import encoded
 from model.lines import norm_before, normed, residual_site, written_on
 from model.sites import Site, Where
-from model.targets import Read, Target
+from model.targets import Read, Target, left_of_input, query_key, read_through, value_matrix
 from model.trace import Trace
 
 INSIDE = (Site.MLP_OUT, Site.MLP_POST, Site.ATTN_OUT, Site.Z)
 "Places that are the work of a sub-layer; the others are of the residual stream."
+
+INPUT_SITES = (Site.Q, Site.K, Site.V)
 
 
 Edited = tuple[Trace, range]
@@ -37,8 +43,13 @@ def latent_target(model: GPT2, trace: Trace, node: Node) -> Target:
     part, at = node.component, place_of(node.component)
     dictionary = dictionary_of(trace.dictionaries, part)
     value = float(_pre(dictionary, part, encoded(trace, at)[node.pos]))
-    line, positions = line_read(part), positions_read(node)
-    seen = _seen(model, trace, part, positions, stream_at(model, trace, part, positions))
+    if _many_streams(trace, part):
+        return _through_heads(model, trace, node, dictionary, value)
+    line, positions, reader = line_read(part), positions_read(node), _reader(part, dictionary)
+    stream = as_met(
+        stream_at(model, trace, part, positions), positions, [reader] * len(positions), trace.added
+    )
+    seen = _seen(model, trace, part, positions, stream)
     direction = dictionary.direction(encoded(trace, at)[node.pos], part.index or 0)
     with torch.enable_grad():
         leaf = seen.detach().requires_grad_()
@@ -47,9 +58,66 @@ def latent_target(model: GPT2, trace: Trace, node: Node) -> Target:
             @ direction,
             leaf,
         )
+    left = None if reader is None else left_of_input(trace, reader, node.pos)
+    gradient = gradient if left is None else left * gradient
     linear = float((gradient.double() * seen.double()).sum())
-    reads = tuple(Read(pos, wide(row)) for pos, row in zip(positions, gradient, strict=True))
+    reads = tuple(Read(pos, wide(row), reader) for pos, row in zip(positions, gradient, strict=True))
     return Target(line, reads, value - linear, value, raw=at[0] not in INSIDE, latent=node)
+
+
+def _reader(part: Component, dictionary: Dictionary) -> Component | None:
+    """The part of the model through which a latent reads, where it is one."""
+    through_mlp = place_of(part)[0] in INSIDE and dictionary.reads[0] in (Site.MLP_OUT, Site.MLP_POST)
+    return Component(Kind.MLP, part.layer) if through_mlp else None
+
+
+def _many_streams(trace: Trace, part: Component) -> bool:
+    """Whether a part is of attention whose heads do not all read one stream."""
+    if place_of(part)[0] not in (Site.ATTN_OUT, Site.Z):
+        return False
+    for change in trace.changes:
+        readers = change.heads if isinstance(change, EdgeChange) else ()
+        readers = change.receivers if isinstance(change, PathPatch) else readers
+        inputs = (each for each in readers if each.kind in INPUTS and each.layer == part.layer)
+        if isinstance(change, EdgeKeep) or any(inputs):
+            return True
+    return False
+
+
+def _through_heads(model: GPT2, trace: Trace, node: Node, dictionary: Dictionary, value: float) -> Target:
+    """A latent of attention by what each head's query, key and value reads: one after the other, as each meets it."""
+    part, layer, length = node.component, node.component.layer, node.pos + 1
+    direction = dictionary.direction(encoded(trace, place_of(part))[node.pos], part.index or 0)
+    leaves = {site: trace[site, layer][None, :, :length].detach().requires_grad_() for site in INPUT_SITES}
+    found: dict[Site, Tensor] = {}
+
+    def watch(site: Site, layer: int, x: Tensor) -> Tensor:
+        edited = _as_edited(trace, (site, layer), x, range(length)) if site not in leaves else leaves[site]
+        found[site] = edited
+        return edited
+
+    with torch.enable_grad():
+        model.blocks[layer].attn(trace[Site.RESID_PRE, layer][None, :length], layer, watch)
+        given = side_by_side(dictionary.reads[0], found[dictionary.reads[0]])[0, -1]
+        pulls = torch.autograd.grad(given @ direction, list(leaves.values()))
+    shared: dict[int, Tensor] = {}
+    reads, constant = list[Read](), value
+    for head in range(model.config.n_head):
+        of_head = Component(Kind.HEAD, layer, head)
+        w_q, b_q, w_k, b_k = query_key(model, of_head)
+        matrices = (w_q, b_q), (w_k, b_k), value_matrix(model, of_head)
+        for kind, (weight, bias), leaf, pull in zip(INPUTS, matrices, leaves.values(), pulls, strict=True):
+            reader = Component(kind, layer, head)
+            for pos, want in enumerate(wide(pull[0, head])):
+                whole = float(wide(leaf[0, head, pos]) @ want)
+                read, own = read_through(model, trace, reader, pos, weight @ want, float(bias @ want), whole)
+                constant += own - whole
+                if trace.added(reader) is not None:
+                    reads.append(read)
+                else:
+                    shared[pos] = shared.get(pos, 0.0) + read.normed
+    reads += [Read(pos, normed) for pos, normed in shared.items()]
+    return Target(line_read(part), tuple(reads), constant, value, latent=node)
 
 
 def line_read(part: Component) -> int:
@@ -84,6 +152,10 @@ def pre_activation(model: GPT2, trace: Trace, node: Node, resid: Tensor) -> Tens
 def edited_inside(trace: Trace, node: Node) -> bool:
     """Whether edits stand between the stream and what a latent's dictionary is given."""
     part = node.component
+    if left_of_input(trace, Component(Kind.MLP, part.layer), node.pos) is not None:
+        return place_of(part)[0] in (Site.MLP_OUT, Site.MLP_POST)  # a path has given it
+    if _many_streams(trace, part):
+        return True
     return place_of(part)[0] in INSIDE and any(
         change.component.kind not in (*DICTIONARY, *RESIDUAL, *SCALES)
         and written_on(change.component) == line_read(part)
