@@ -34,6 +34,7 @@ SCENES = {
         "steer Fm2.{m2}@END = 3 ;; steer Fm2.5 += 1 ;; ablate BFm1 scale 2 ;; rank biases",
         "set means positions ;; ablate Fm1.{{5,{m1}}} mean ;; ablate Fa1.3 noise 0.5 seed 4 ;; latents mlps ;; rank",
         "latents mlps ;; trace Fm2.{m2}@END ;; rank",
+        "trace Fm2.{m2}@END ;; edge patch M0 -> M2 from B ;; rank",
         "latents heads ;; trace Fa2.{a2}@END ;; rank all",
         "latents mlps ;; trace Fa3.{a3}@END ;; trace Fm1.{m1}@END ;; rank",
         "latents mlps ;; ablate M1 ;; set ln all ;; rank",

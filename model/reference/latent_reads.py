@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-from model.components import DICTIONARY, RESIDUAL, SCALES, Component, Node
+from model.components import DICTIONARY, RESIDUAL, SCALES, Component, Kind, Node
 from model.reference.dictionaries import PlainDictionary
 from model.reference.passes import Pass
 from model.reference.run import PlainGPT2, gelu_slope
@@ -49,6 +49,8 @@ def reads_of(plain: PlainGPT2, run: Pass, node: Node) -> Reads:
     if edited_inside(run, part):
         raise ValueError(f"what edits inside of its sub-layer leave of {part} is unknown to it")
     name = dictionary.reads[0]
+    if part.site in ("a", "z") and _many_streams(run, part):
+        raise ValueError(f"what {part} reads through heads that do not all read one stream is unknown to it")
     if name in NORMS:
         return ((pos, wanted / plain.weight(f"h.{layer}.{NORMS[name]}.weight")),)
     if name in ("mlp_out", "post"):
@@ -57,6 +59,18 @@ def reads_of(plain: PlainGPT2, run: Pass, node: Node) -> Reads:
         return ((pos, plain.weight(f"h.{layer}.mlp.c_fc.weight") @ (slope * wanted)),)
     wanted = wanted if name == "z" else out_of(plain, ("z", layer)) @ wanted
     return _through_heads(plain, run, layer, pos, torch.stack(wanted.chunk(plain.n_head)))
+
+
+def reader_of(run: Pass, part: Component) -> Component | None:
+    """The MLP, where it reads through that."""
+    through = not is_raw(part) and run.dictionaries[taken_apart(part)].reads[0] in ("mlp_out", "post")
+    return Component(Kind.MLP, part.layer) if through else None
+
+
+def _many_streams(run: Pass, part: Component) -> bool:
+    """Whether edges or paths into heads of a latent's layer are edited."""
+    readers = (*run.met, *run.handed)
+    return any(each.kind in (Kind.Q, Kind.K, Kind.V) and each.layer == part.layer for each in readers)
 
 
 def _through_heads(plain: PlainGPT2, run: Pass, layer: int, pos: int, wanted: Tensor) -> Reads:

@@ -135,7 +135,11 @@ def _through(
 def _about_latent(plain: PlainGPT2, run: Pass, node: Node) -> Question:
     part, value = node.component, latent_reads.value_of(run, node)
     line, raw = latent_reads.line_read(part), latent_reads.is_raw(part)
-    reads = tuple(Read(pos, vector) for pos, vector in latent_reads.reads_of(plain, run, node))
+    reader = latent_reads.reader_of(run, part)
+    held = reader is not None and reader in run.handed and node.pos in run.handed[reader][0]
+    reads = tuple(
+        Read(pos, vector * float(not held), reader) for pos, vector in latent_reads.reads_of(plain, run, node)
+    )
     asked = Question(line, reads, 0.0, raw=raw, latent=node)
     return replace(asked, constant=value - value_of(plain, run, asked))
 
@@ -216,8 +220,9 @@ def live_value(plain: PlainGPT2, run: Pass, question: Question, line: int, at: i
     Where it reads, it reads as its readers do.
     """
     metric, last = question.metric, max(read.pos for read in question.reads) if at is None else at
-    if question.latent is not None:
-        return latent_reads.live_value(plain, run, question.latent, run.stream[line])
+    if question.latent is not None and any(bool(read.vector.any()) for read in question.reads):
+        reader = question.reads[0].reader if line == question.line - 1 else None
+        return latent_reads.live_value(plain, run, question.latent, run.stream_of(line + 1, reader))
 
     def seen(read: Read) -> Tensor:
         pos = read.pos if at is None or len(question.reads) > 1 else at
