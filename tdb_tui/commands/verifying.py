@@ -59,6 +59,10 @@ def verify(session: Session, call: Call) -> Reply:
     time.  A number is marked where it is off by more than half of its last digit: `rounding` where the noise floor
     explains that, `wrong` where nothing does.  The noise floor is what the run's dtype alone does to the logits.
     Where `transformers` is installed, its logits are compared as well.
+
+    Every combination of edits is known to it, those of the stream, edges and paths too, but for three things that it
+    names where they come up: rows of latents where edges or paths are edited, latents of attention whose heads do not
+    all read one stream, and latents that are asked about while edits stand inside of their sub-layer.
     """
     at_most(call, 0)
     count = option_integer(call, "n", ROWS, "a number of rows")
