@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from model.components import Component, Kind, Node
+from model.edits.edges import Carried, EdgeChange
 from model.edits.interventions import Ablate, Change, Mode, Patch, Sources, Span
 from model.effects import attribution
 from model.effects.attribution import Treatment
@@ -114,6 +115,37 @@ def test_an_activation_is_what_the_run_recorded(
         value = trace[Site.PATTERN, part.layer][part.index, metric.pos, key]
     assert metric_value(tiny, trace, metric) == pytest.approx(float(value), abs=1e-12)
     assert value_of(tiny, trace, metric) == pytest.approx(float(value), abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", ACTIVATIONS.values(), ids=ACTIVATIONS)
+def test_an_activation_is_made_of_what_its_own_readers_meet(
+    tiny: GPT2, sources: Sources, metric: Metric
+) -> None:
+    """Edges into them scaled: what was recorded, the books, the lens' last line and a replay."""
+    assert isinstance(metric.probe, Activation)
+    part, key, whole = metric.probe.component, metric.probe.key, Span(0, END)
+    tails = [Component(Kind.EMBED), *([Component(Kind.HEAD, 0, 1)] if part.layer else [])]
+    readers = [Component(Kind.MLP, part.layer)] if key is None else []
+    readers += (
+        [Component(kind, part.layer, part.index) for kind in (Kind.Q, Kind.K)] if key is not None else []
+    )
+    carried = [
+        Carried(Ablate(tail, whole, mode=Mode.SCALE, amount=0.4), reader)
+        for tail, reader in zip(tails * 2, readers * 2, strict=False)
+    ]
+    trace = record(tiny, TOKENS, [EdgeChange(tuple(carried))], sources)
+    at = (Site.MLP_POST, part.layer) if key is None else (Site.PATTERN, part.layer)
+    value = trace[at][metric.pos, part.index] if key is None else trace[at][part.index, metric.pos, key]
+    assert metric_value(tiny, trace, metric) == pytest.approx(float(value), abs=1e-12)
+    assert metric_value(tiny, record(tiny, TOKENS), metric) != pytest.approx(float(value), abs=1e-7)
+    assert lens_values(tiny, trace, metric, metric.pos)[-1] == pytest.approx(float(value), abs=1e-12)
+    target = metric_target(tiny, trace, metric)
+    kinds = ("embed", "head", "mlp", "bias")
+    assert rows_of(tiny, trace, metric, sources, kinds) == pytest.approx(target.value, abs=1e-9)
+    change = Ablate(Component(Kind.TOKEN_EMBED), Span(metric.pos, metric.pos))
+    ((_, replayed),) = measure(tiny, trace, metric_scorer(tiny, metric), [change], sources)
+    again = record(tiny, TOKENS, [*trace.changes, change], sources)
+    assert replayed == pytest.approx(metric_value(tiny, again, metric), abs=1e-10)
 
 
 def test_an_edit_of_the_component_itself_comes_after_its_activation(tiny: GPT2) -> None:
