@@ -1,7 +1,8 @@
 """The SAEs of a session: read once, checked against the model, moved to where it computes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from model.files import CheckpointError
 from model.gpt2 import GPT2, Config
 from model.sites import Where
 from sae.autoencoder import Autoencoder
-from sae.formats import load, parts_of
+from sae.formats import dictionary_hash, load, parts_of
 from sae.reading import fits, place_of, place_text
 from tdb_tui.errors import CommandError, NotLoaded
 from tdb_tui.machine.models import DEMO
@@ -113,6 +114,24 @@ def words_of(saes: Iterable[Sae]) -> list[str]:
         )
         found += [str(folder)] if whole else [f"{each.place}={each.path}" for each in here]
     return found
+
+
+def families(saes: Iterable[Sae]) -> dict[str, Callable[[], str]]:
+    """Which dictionary each is, by its latents' family: `Fm3` -> the hash of its weights, made when asked for."""
+    return {
+        f"F{LETTER_OF[at[0]]}{at[1]}": partial(_hash, each.path)
+        for each in saes
+        for at in [place_of(each.place)]
+    }
+
+
+@lru_cache(maxsize=256)
+def _hash(path: str) -> str:
+    """Empty where the file has gone."""
+    try:
+        return dictionary_hash(Path(path))
+    except CheckpointError:
+        return ""
 
 
 def _order(at: Where) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from tdb_tui.fitting import arriving, refuse_unfit, without_lost_frames
 from tdb_tui.likeliest import likeliest
 from tdb_tui.metrics import in_other_prompt, make_metric
 from tdb_tui.readings import Reading
+from tdb_tui.saes import families
 from tdb_tui.settings import setting
 from tdb_tui.state import Inputs, Place, State
 from tdb_tui.sweeps.values import Picture
@@ -256,6 +257,7 @@ class Session:
         refuse_unfit(state.inputs, self.engine.info)
         now = self.engine.reading(state.inputs)
         state = without_lost_frames(state, now.trace.dictionaries)
+        self.engine.stores.saes = families(state.inputs.saes)
         base = self.engine.reading(replace(state.inputs, edits=()))
         other = self._other(state.inputs, base.metric)
         info, tokenizer = self.engine.info, self.engine.tokenizer

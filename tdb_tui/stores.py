@@ -1,7 +1,7 @@
 """The stores that a session looks things up in, read-only and opened when needed, and the one it keeps things in."""
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -62,8 +62,11 @@ class Stores:
         "In the order in which they are asked."
         self._yours = yours
         self._opened: tuple[Store, ...] | None = None
+        self._sources: dict[Path, Mapping[str, str]] = {}
         self.own: Store | None = None
         "The first that the user named."
+        self.saes: Mapping[str, Callable[[], str]] = {}
+        "Which dictionary is loaded, by its latents' family (`Fm3`): what stores say of another's latents is not told."
         self.kept = 0
         "How many things have been kept in this session: what is shown of stores is old when it has grown."
 
@@ -145,6 +148,7 @@ class Stores:
             each
             for store in self.opened()
             for name in names(node)
+            if self._is_of_this(store, name)
             for each in _read(store.explanations, name)
         ]
         return tuple(sorted(found, key=lambda each: (each.score is None, -(each.score or 0.0))))
@@ -153,7 +157,8 @@ class Stores:
         """The best explanation that any store has of each of `nodes`."""
         found: dict[str, Best] = {}
         for store in self.opened():
-            for node, each in _read(store.best, nodes).items():
+            told = [node for node in nodes if self._is_of_this(store, node)]
+            for node, each in _read(store.best, told).items():
                 if node not in found or (each.score or 0.0) > (found[node].score or 0.0):
                     found[node] = each
         return found
@@ -168,7 +173,8 @@ class Stores:
         found: dict[str, Hit] = {}
         hits: list[Hit] = []
         for store in self.opened():
-            hits += _read(partial(store.search, limit=limit), text)
+            every = _read(partial(store.search, limit=limit), text)
+            hits += [hit for hit in every if self._is_of_this(store, hit.node)]
         for hit in sorted(hits, key=lambda hit: -hit.rank):
             found.setdefault(hit.node, hit)
         return list(found.values())[:limit]
@@ -177,9 +183,20 @@ class Stores:
         """What the first store says that knows the component."""
         for store in self.opened():
             for name in names(node):
-                if found := _read(lambda each, store=store: look(store, each), name):
+                known = self._is_of_this(store, name)
+                if known and (found := _read(lambda each, store=store: look(store, each), name)):
                     return found
         return None
+
+    def _is_of_this(self, store: Store, node: str) -> bool:
+        """Whether a store's latent is one of the dictionary that is loaded at its place, as far as the store says."""
+        family = node.partition(".")[0]
+        if family not in self.saes:
+            return True
+        if store.path not in self._sources:
+            self._sources[store.path] = _read(lambda _: store.sources(), family)
+        source = self._sources[store.path].get(family, "")
+        return not source or source == self.saes[family]()
 
 
 def names(node: str) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from model.files import CheckpointError
+from model.files import CheckpointError, file_hash
 from model.sites import Where
 from sae.autoencoder import Autoencoder
 from sae.files import CHECKPOINT, load_autoencoder
@@ -43,6 +43,12 @@ def parts_of(path: Path) -> list[Path]:
     if not found:
         raise CheckpointError(f"{path} has no SAE: {_KNOWN} were expected")
     return found
+
+
+def dictionary_hash(path: Path) -> str:
+    """Sixteen digits that say which dictionary a file or directory holds: of its weights.  Raises CheckpointError."""
+    inside = (path / name for name in (WEIGHTS, TRAINED))
+    return file_hash(next((file for file in inside if file.is_file()), path))
 
 
 _KNOWN = f"a .safetensors of tdb-tui's, an OpenAI .pt, {CONFIG} with {WEIGHTS}, or {TRAINED} with {SETTINGS}"

@@ -11,10 +11,9 @@ from explanations.collation.collecting import CollationError, Share
 from explanations.collation.corpus import describe
 from explanations.collation.groups import Group, directions, heads, latents, mlp, neurons
 from explanations.collation.plans import Plan
-from model.files import file_hash
 from model.gpt2 import GPT2
 from model.sites import Site
-from sae.formats import load, parts_of
+from sae.formats import dictionary_hash, load, parts_of
 from sae.reading import fits, place_of
 from tdb_tui.files.vectors import read_vector
 
@@ -62,7 +61,7 @@ class Job:
             fits(autoencoder, model.config, part.name)
             kind = model.wte.weight
             found.append(
-                latents(model, autoencoder.to(device=kind.device, dtype=kind.dtype), file_hash(part))
+                latents(model, autoencoder.to(device=kind.device, dtype=kind.dtype), dictionary_hash(part))
             )
         return found
 
@@ -78,7 +77,7 @@ class Job:
             "corpus": describe(self.paths, self.field),
             "model": model_hash,
             "kinds": list(self.kinds),
-            "saes": [file_hash(part) for words in self.saes for part in parts_of(_placed(words)[1])],
+            "saes": [dictionary_hash(part) for words in self.saes for part in parts_of(_placed(words)[1])],
             "directions": list(self.directions),
             "dtype": dtype,
             "device": device.partition(":")[0],
