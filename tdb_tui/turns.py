@@ -42,16 +42,19 @@ class Turn:
     "None where nobody waits for it, or it could not be made."
     complaint: str = ""
     "Why there is no look."
+    other_head: bool = False
+    "Whether a command has shown another head than the session showed before."
 
 
 def turn(session: Session, looker: Looker, line: str | None, seen: Seen, wanted: Callable[[], bool]) -> Turn:
     """Carry out `line`, then look at the result if it is still wanted.  Only a defect of ours raises."""
     before, session.pointed = session.state.head, seen.pointed
     done = tuple(execute(session, line)) if line is not None else ()
+    other = session.state.head != before
     if not wanted():
-        return Turn(done)
+        return Turn(done, other_head=other)
     session.engine.interrupt.clear()  # what was stopped is to be seen as far as it came
-    shown = seen.head if session.state.head == before else None
+    shown = None if other else seen.head
     views = {each.reply.view for each in done[-1:] if each.reply is not None and each.reply.view is not None}
     if {"edits", "lists"} & (seen.panes | views):
         _weigh(session, wanted)
@@ -64,11 +67,11 @@ def turn(session: Session, looker: Looker, line: str | None, seen: Seen, wanted:
                 seen.node,
                 unsaved=not session.saved,
             )
-            return Turn(done, look)
+            return Turn(done, look, other_head=other)
     except Interrupted:
-        return Turn(done, complaint="interrupted: the panes show what was before")
+        return Turn(done, None, "interrupted: the panes show what was before", other)
     except ComputeError as error:
-        return Turn(done, complaint=f"{error}: the panes show what was before")
+        return Turn(done, None, f"{error}: the panes show what was before", other)
 
 
 def _weigh(session: Session, wanted: Callable[[], bool]) -> None:

@@ -91,13 +91,9 @@ class Answering(Application, inherit_bindings=False):
                 self.main.log_pane.write(done.lesson, WARNING)
         if turn.complaint:
             self.main.log_pane.write([f"*** {turn.complaint}"], ERROR)
+        if turn.other_head:
+            self._head = None
         if turn.look is not None:
-            if (
-                turn.done
-                and self.main.look is not None
-                and turn.look.attention.head != self.main.look.attention.head
-            ):
-                self._head = None
             self.main.show(turn.look)
             self._follow(turn.look)
             if self.diary.take_up():

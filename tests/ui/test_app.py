@@ -435,3 +435,13 @@ def test_what_is_told_of_is_what_the_pane_last_gone_to_points_at() -> None:
         assert "I inspect E@END" in screen(app)
 
     play(body)
+
+
+def test_the_head_that_is_pointed_at_is_shown_until_a_command_shows_another() -> None:
+    async def body(app: TdbApp, pilot: Pilot[int]) -> None:
+        app._head = Component(Kind.HEAD, 1, 2)  # the cursor has moved there since the last look
+        for line, shown in (("n", "L1H2"), ("ablate L1H2", "L1H2"), ("attn L2H3", "L2H3"), ("n", "L2H3")):
+            await type_line(app, pilot, line)
+            assert app.main.look is not None and app.main.look.attention.head == shown, line
+
+    play(body)
