@@ -50,7 +50,11 @@ def serving(speak: Speak, behave: Behave = lambda number, body: None) -> Iterato
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            length = int(self.headers["Content-Length"])
+            text = self.rfile.read(length)
+            if len(text) < length:
+                return  # whoever asked has left
+            body = json.loads(text)
             with lock:
                 found.bodies.append(body)
                 found.keys.append(self.headers.get("Authorization"))
