@@ -84,7 +84,7 @@ SCENES = (
         for scene in (
             "edge patch M0,L1H2 -> L3H1.q from B ;; trace L3H1@END via q ;; rank all",
             "edge patch M0 -> L3H1.q from B ;; set ln none ;; trace L3H1@END<END via qk ;; rank all",
-            "edge keep L0H1 -> L3H1.v, M1 -> L3H1.v, L3H1 -> U from B ;; trace L3H1@END via v ;; rank all by direct",
+            "edge keep L0H1 -> L3H1.v, M1 -> L3H1.v, L3H1 -> U zero ;; trace L3H1@END via v ;; rank all by direct",
             "edge ablate M0,L1H2 -> M3 noise 0.5 ;; trace N3.5@END ;; rank all",
             "patch L3H1.q@END from B ;; ablate L3.k scale 0.5 ;; trace L3H1@END via qk ;; rank all",
             "path L0H1 -> M3,L3H1.k from B mlps ;; trace L3H1@END via k ;; rank all",
