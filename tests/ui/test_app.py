@@ -30,7 +30,7 @@ def test_the_prompt_is_on_the_screen_while_the_model_loads() -> None:
     loaded = threading.Event()
 
     def slow() -> Session:
-        loaded.wait(30)
+        loaded.wait(300)
         return session()
 
     async def run() -> None:
@@ -41,6 +41,7 @@ def test_the_prompt_is_on_the_screen_while_the_model_loads() -> None:
             assert shown[0].startswith("loading gpt2-random")
             assert shown[1].startswith(PROMPT)
             await pilot.press("n", "colon", "x")
+            await pilot.pause()
             assert rows(app)[22] == "(tdb) x"
             loaded.set()
             await settled(app, pilot)
