@@ -52,7 +52,7 @@ WITH_B = (
     "rank heads by patched @END in L10-11",
     "undo 4",
     "prompts three.jsonl",
-    "over rank heads",
+    "over rank heads by total",
 )
 THREE = [
     {"prompt": f" {name}{SENTENCE * 33} to", "targets": [" Mary"], "distractors": [" John"]} for name in "abc"
