@@ -1,8 +1,9 @@
 """Recent runs and what has been read from them, kept within a bound in bytes."""
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
+from typing import TypeVar
 
 from model.trace import Trace, bytes_of
 from tdb_tui.machine.memory import give_back_freed
@@ -16,6 +17,9 @@ READINGS = 16
 VALUES = 4096
 
 
+Kept = TypeVar("Kept")
+
+
 class Runs:
     """Each by what decides it, the one asked about last at the end."""
 
@@ -27,6 +31,8 @@ class Runs:
         self.measurements = Measurements()
         self.values: OrderedDict[object, float] = OrderedDict()
         "Metrics of inputs of which no more is kept."
+        self._staying: Set[object] | None = None
+        "Runs and readings that stay longest, being those of the session; None where all are."
 
     @property
     def nbytes(self) -> int:
@@ -44,7 +50,7 @@ class Runs:
             if not self._fits(coming):
                 reading.shed()  # whoever shows it holds it all the same
         while len(self.traces) > 1 and not self._fits(coming):
-            _, gone = self.traces.popitem(last=False)
+            gone = self.traces.pop(self._first_to_go(self.traces))
             # what was read from it would hold it
             for reading in [key for key, reading in self.readings.items() if reading.trace is gone]:
                 del self.readings[reading]
@@ -63,8 +69,15 @@ class Runs:
         self.traces.move_to_end(run)
         self.readings.move_to_end(reading)
         while len(self.readings) > READINGS:
-            self.readings.popitem(last=False)
+            del self.readings[self._first_to_go(self.readings)]
         return self.readings[reading]
+
+    def _first_to_go(self, kept: OrderedDict[object, Kept]) -> object:
+        """The oldest that does not stay, or the oldest; never the last one."""
+        older = list(kept)[:-1]
+        return next(
+            (key for key in older if self._staying is not None and key not in self._staying), older[0]
+        )
 
     def keep_value(self, key: object, value: float) -> float:
         self.values[key] = value
@@ -74,13 +87,21 @@ class Runs:
 
     @contextmanager
     def unkept(self) -> Iterator[None]:
-        """What is run inside is forgotten at the end of the block; what was kept before stays."""
-        kept = self.traces.copy(), self.readings.copy(), self.measurements, self.values.copy()
-        self.measurements = Measurements()
+        """What is run inside is forgotten at the end of the block, and first where there is no room for all.
+
+        What was kept before stays where there is room for it beside one run, and is counted all the time.
+        """
+        all_of = self.traces, self.readings, self.values
+        before = [set(kept) for kept in all_of]
+        measurements, self.measurements = self.measurements, Measurements()
+        outer, self._staying = self._staying, before[0] | before[1]
         try:
             yield
         finally:
-            self.traces, self.readings, self.measurements, self.values = kept
+            self.measurements, self._staying = measurements, outer
+            for kept, keys in zip(all_of, before, strict=True):
+                for key in [key for key in kept if key not in keys]:
+                    del kept[key]
 
     def forget(self) -> None:
         """Drop all."""

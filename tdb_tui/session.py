@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -261,20 +262,19 @@ class Session:
         base = self.engine.reading(replace(state.inputs, edits=()))
         other = self._other(state.inputs, base.metric)
         info, tokenizer = self.engine.info, self.engine.tokenizer
-        kept = self.engine.known_value, self.sweep, self.page, self._best, self.engine.stores.kept
+        kept = (
+            self.engine.known_value,
+            self.sweep,
+            self.page,
+            partial(_best, self.engine),
+            self.engine.stores.kept,
+        )
         arrived = Snapshot(state, now, base, info, tokenizer, other, *kept)
         if state.place.inside is None:
             return arrived
         from tdb_tui.stepping import within  # which knows sessions
 
         return replace(arrived, state=state.at(within(arrived)))
-
-    def _best(self, nodes: Sequence[str]) -> Mapping[str, Best]:
-        """Nothing where a store cannot be read: rankings do without, and whoever asks about one component is told."""
-        try:
-            return self.engine.stores.best(nodes)
-        except CommandError:
-            return {}
 
     def _other(self, inputs: Inputs, metric: Metric) -> Reading | None:
         """Prompt B read through the metric of A's baseline, so that a divergence is from that."""
@@ -283,6 +283,17 @@ class Session:
         end, other_end = (len(prompt.tokens) - 1 for prompt in (inputs.prompt, inputs.prompt_b))
         metric = in_other_prompt(metric, end, other_end)
         return self.engine.reading(Inputs(inputs.prompt_b, metric, saes=inputs.saes))
+
+
+def _best(engine: Engine, nodes: Sequence[str]) -> Mapping[str, Best]:
+    """Nothing where a store cannot be read: rankings do without, and whoever asks about one component is told.
+
+    Not a method of the session: what there is to see would hold the session, and that what there is to see.
+    """
+    try:
+        return engine.stores.best(nodes)
+    except CommandError:
+        return {}
 
 
 def start(

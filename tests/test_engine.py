@@ -1,15 +1,17 @@
 """The engine runs no more than it must, keeps what it ran within a bound, and refuses what is not finite."""
 
 import gc
+import json
 import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from model.gpt2 import GPT2
 from model.sites import Site
-from model.trace import bytes_of
+from model.trace import Trace, bytes_of
 from tdb_tui.engine import Engine
 from tdb_tui.errors import CommandError, ComputeFailed
 from tests.sessions import END, PROMPT, SHAPE, begin, do, fail, load, write_model
@@ -159,6 +161,37 @@ def test_what_is_forgotten_gives_its_memory_back_at_once(engine: Engine) -> None
         assert [run() for run in runs] == [None] * 4
     finally:
         gc.enable()
+
+
+def test_of_a_prompt_set_no_run_but_one_is_held_and_what_was_kept_stays(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [
+        {"prompt": PROMPT.replace("Mary", name), "target": " Mary"} for name in ("Anna", "Smith", "John")
+    ]
+    (tmp_path / "three.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    now = begin(engine).snapshot.now
+    small = Engine(now.model, engine.tokenizer, engine.info, cache_bytes=5 * now.trace.nbytes)
+    session = begin(small)
+    do(session, "ablate L0H1", "rank all", f"prompts {tmp_path}/three.jsonl")
+    runs: list[weakref.ref[torch.Tensor]] = []
+    held: list[int] = []
+    recorded = small._recorded  # pyright: ignore[reportPrivateUsage]
+
+    def counted(*args: Any) -> Trace:
+        held.append(sum(run() is not None for run in runs))
+        trace = recorded(*args)
+        runs.append(weakref.ref(trace[Site.RESID_POST, 0]))
+        return trace
+
+    monkeypatch.setattr(small, "_recorded", counted)
+    gc.disable()
+    try:
+        do(session, "over rank heads by total", "over lens @END")
+    finally:
+        gc.enable()
+    assert held == [0, 1] * 6  # of each example one with the edit and one without
+    assert sites(small, lambda: do(session, "undo", "redo")) == 0
 
 
 def test_running_again_from_nothing_gives_the_same_numbers(engine: Engine) -> None:

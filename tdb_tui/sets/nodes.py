@@ -56,9 +56,12 @@ def _tabled(session: Session, view: View) -> Rows:
     metric: list[float] = []
 
     def found() -> Iterator[tuple[NodeTable, float]]:
-        for snapshot, example in zip(run, examples, strict=True):
+        for example in examples:
+            snapshot = next(run)
             metric.append(snapshot.now.value)
-            yield _nodes(snapshot, example, view), snapshot.now.asked().value
+            nodes, value = _nodes(snapshot, example, view), snapshot.now.asked().value
+            del snapshot  # its run, before the next one is made
+            yield nodes, value
 
     with closing(each_example(session)) as run:
         over = laid_over(session.engine.info.config, laid, found())

@@ -3,6 +3,7 @@
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 
@@ -167,9 +168,12 @@ def encode_all(session: Session) -> Sequence[Encoded]:
 def each_example(
     session: Session, counterfactuals: bool = False, counted: bool = True
 ) -> Generator[Snapshot]:
-    """What there is to see of the session at one example after the other.  Close and raises as `each_session`."""
+    """What there is to see of the session at one example after the other.  Close and raises as `each_session`.
+
+    Nothing here holds an example's run while the next one is made; whoever loops should not either.
+    """
     with closing(each_session(session, counterfactuals, counted)) as run:
-        yield from (there.snapshot for there in run)
+        yield from map(attrgetter("snapshot"), run)
 
 
 def each_session(session: Session, counterfactuals: bool = False, counted: bool = True) -> Generator[Session]:

@@ -69,9 +69,9 @@ def gathered(session: Session, read: Read, counterfactuals: bool = False) -> Row
     """
     found: list[Mapping[str, float]] = []
     metric: list[float] = []
-    examples = encode_all(session)
     with closing(each_example(session, counterfactuals)) as run:
-        for snapshot, example in zip(run, examples, strict=True):
+        for example in encode_all(session):
+            snapshot = next(run)
             try:
                 said = read(snapshot, example)
             except CommandError as error:
@@ -79,6 +79,7 @@ def gathered(session: Session, read: Read, counterfactuals: bool = False) -> Row
                 raise
             found.append({name: value for name, value in said.items() if value == value})
             metric.append(snapshot.now.value)
+            del snapshot  # its run, before the next one is made
     return as_rows(found, metric)
 
 
