@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from tdb_tui.errors import CommandError
 from tdb_tui.language.parsing import Call
+from tdb_tui.language.registry import Command, Stale
 from tdb_tui.replies import Reply
 from tdb_tui.session import Session
 
@@ -12,49 +13,20 @@ STALE = "stale"
 
 NOTE = "stale: this is of the run before the edits were changed (run makes it new)"
 
-OF_NO_RUN = frozenset(
-    {
-        *("help", "apropos", "history", "echo", "tutor", "quit", "save", "note", "alias", "unalias"),
-        *(
-            "mark",
-            "view",
-            "break",
-            "tbreak",
-            "watch",
-            "clear",
-            "condition",
-            "ignore",
-            "commands",
-            "undisplay",
-        ),
-        *("show", "examples", "explain", "find"),
-    }
-)
-"Commands whose answers have no number of a run."
-
-OF_EDITS = frozenset(
-    {
-        *("ablate", "patch", "freeze", "steer", "edge", "undo", "redo", "reset", "delete", "restore"),
-        *("edits", "name", "move", "toggle", "enable", "disable"),
-    }
-)
-"Those that say by themselves what has not been run yet."
-
-REFUSED = frozenset({"assert", "checkpoint", "export", "keep"})
-"Those whose answer is acted on, or lasts, without its mark."
+UNMARKED = (Stale.TOLD, Stale.OF_NO_RUN)
 
 
-def refuse_stale(session: Session, name: str, call: Call) -> None:
+def refuse_stale(session: Session, command: Command, call: Call) -> None:
     """Raises CommandError for a command that would judge by the run before, or write it down."""
-    if session.snapshot.waiting is None or name in OF_NO_RUN | OF_EDITS:
+    if session.snapshot.waiting is None or command.stale in UNMARKED:
         return
-    if name in REFUSED or call.has("out"):
-        what = f"{name} --out" if call.has("out") else name
+    if command.stale is Stale.REFUSED or call.has("out"):
+        what = f"{command.name} --out" if call.has("out") else command.name
         raise CommandError(f"edits wait to be run, {what} would be of the run before them: run first", STALE)
 
 
-def marked(session: Session, name: str, reply: Reply) -> Reply:
+def marked(session: Session, command: Command, reply: Reply) -> Reply:
     """The answer, marked where it is of a run that edits have left behind."""
-    if session.snapshot.waiting is None or name in OF_NO_RUN | OF_EDITS:
+    if session.snapshot.waiting is None or command.stale in UNMARKED:
         return reply
     return replace(reply, warnings=(NOTE, *reply.warnings), result={**reply.result, STALE: True})

@@ -210,9 +210,9 @@ def execute_call(session: Session, call: Call) -> Done:
         command = registry.resolve(call)
         name = command.name
         call = spelled_out(session, command, call, registry.takes_value)
-        refuse_stale(session, name, call)
+        refuse_stale(session, command, call)
         with compute_errors():
-            reply = marked(session, name, _safe(command.act(session, call)))
+            reply = marked(session, command, _safe(command.act(session, call)))
         answered(session, reply.result)
         for option in call.options:
             if option.name == "out":

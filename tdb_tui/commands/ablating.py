@@ -12,7 +12,7 @@ from tdb_tui.edits.substitution import losses_said, prompt_losses, substituted
 from tdb_tui.errors import CommandError, did_you_mean
 from tdb_tui.language.arguments import NodeWord, integer, located, node_words, number, span_of
 from tdb_tui.language.parsing import Call, Word
-from tdb_tui.language.registry import Repeat
+from tdb_tui.language.registry import Repeat, Stale
 from tdb_tui.replies import Reply
 from tdb_tui.session import Session, Snapshot
 from tdb_tui.settings import seed_of, setting
@@ -27,6 +27,7 @@ SAID = "zero, mean, resample, noise SD, value X, scale X, cut"
     usage="NODES|all[@POS] [but NODES] [zero|mean|resample [seed N]|noise SD [seed N]|value X|scale X|cut]",
     group="changing",
     repeat=Repeat.NOTHING,
+    stale=Stale.TOLD,
     complete=("node", "mode"),
     examples=("ablate L1H3", "ablate all but L1H3,M0 zero"),
 )

@@ -11,6 +11,7 @@ from tdb_tui.errors import CommandError
 from tdb_tui.language.evaluation import Value
 from tdb_tui.language.expressions import parse_expression
 from tdb_tui.language.parsing import Call, Word, unquote
+from tdb_tui.language.registry import Stale
 from tdb_tui.language.syntax import Binary, Compare, Expr, Number, Text, Unary
 from tdb_tui.replies import Reply, columns, note
 from tdb_tui.scope import shown, typed_value, value_of
@@ -28,6 +29,7 @@ _HEAD = re.compile(r"(?P<stop>[bw]?[0-9]+)?\s*(?P<colon>:|;;)?\s*(?P<body>.*)", 
     "assert",
     usage="EXPR [, MESSAGE]",
     group="stops",
+    stale=Stale.REFUSED,
     complete=("expr",),
     examples=("assert final > base(final) - 1", "ablate L1H3 ;; assert final < 100, 'L1H3 carries it'"),
 )
@@ -58,6 +60,7 @@ def assert_(session: Session, call: Call) -> Reply:
     "commands",
     usage="[[NUM]: COMMAND [;; COMMAND]...]",
     group="stops",
+    stale=Stale.OF_NO_RUN,
     complete=("stop", "command"),
     examples=("b A2 ;; commands 1: p ld ;; p dld", "b M1 ;; commands 2: c"),
 )

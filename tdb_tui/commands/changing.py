@@ -15,7 +15,7 @@ from tdb_tui.edits.which import edit_of, words_of
 from tdb_tui.errors import CommandError
 from tdb_tui.language.arguments import at_most, integer
 from tdb_tui.language.parsing import Call
-from tdb_tui.language.registry import Repeat
+from tdb_tui.language.registry import Repeat, Stale
 from tdb_tui.replies import Reply, note
 from tdb_tui.session import Session, Snapshot
 
@@ -31,7 +31,12 @@ EDITS: dict[str, Callable[[Snapshot, Call], Changes]] = {
 
 
 @command(
-    "undo", usage="[COUNT]", group="changing", repeat=Repeat.NOTHING, examples=("ablate L1H3 ;; undo", "undo")
+    "undo",
+    usage="[COUNT]",
+    group="changing",
+    repeat=Repeat.NOTHING,
+    stale=Stale.TOLD,
+    examples=("ablate L1H3 ;; undo", "undo"),
 )
 def undo(session: Session, call: Call) -> Reply:
     """Take back the last change of edits, prompts or targets."""
@@ -43,6 +48,7 @@ def undo(session: Session, call: Call) -> Reply:
     usage="[COUNT]",
     group="changing",
     repeat=Repeat.NOTHING,
+    stale=Stale.TOLD,
     examples=("ablate L1H3 ;; undo ;; redo", "redo"),
 )
 def redo(session: Session, call: Call) -> Reply:
@@ -50,7 +56,13 @@ def redo(session: Session, call: Call) -> Reply:
     return _back_and_forth(session, call, "redid")
 
 
-@command("reset", group="changing", repeat=Repeat.NOTHING, examples=("ablate L1H3 ;; reset", "reset"))
+@command(
+    "reset",
+    group="changing",
+    repeat=Repeat.NOTHING,
+    stale=Stale.TOLD,
+    examples=("ablate L1H3 ;; reset", "reset"),
+)
 def reset(session: Session, call: Call) -> Reply:
     """All edits off, in one step that undo takes back."""
     at_most(call, 0)
@@ -66,6 +78,7 @@ def reset(session: Session, call: Call) -> Reply:
     usage="iN|NAME...",
     group="changing",
     repeat=Repeat.NOTHING,
+    stale=Stale.TOLD,
     complete=("edit",),
     examples=("ablate L1H3 ;; delete i1", "delete i2"),
 )

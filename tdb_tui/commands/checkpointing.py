@@ -10,7 +10,7 @@ from tdb_tui.fitting import arriving
 from tdb_tui.formats import signed
 from tdb_tui.language.arguments import at_most
 from tdb_tui.language.parsing import Call
-from tdb_tui.language.registry import Repeat
+from tdb_tui.language.registry import Repeat, Stale
 from tdb_tui.replies import Reply, columns, note
 from tdb_tui.session import Session
 from tdb_tui.state import Edit
@@ -25,6 +25,7 @@ SHOWN = 32
     usage="[NAME] [--drop]",
     group="changing",
     repeat=Repeat.NOTHING,
+    stale=Stale.REFUSED,
     options={"drop": False},
     complete=("checkpoint",),
     examples=("checkpoint before", "ablate L1H3 ;; cp without ;; diff base without"),
@@ -65,6 +66,7 @@ def checkpoint(session: Session, call: Call) -> Reply:
     usage="NAME",
     group="changing",
     repeat=Repeat.NOTHING,
+    stale=Stale.TOLD,
     complete=("checkpoint",),
     examples=("checkpoint before ;; ablate L1H3 ;; restore before", "cp a ;; restore a"),
 )

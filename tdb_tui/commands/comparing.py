@@ -15,7 +15,7 @@ from tdb_tui.files.kept import About, Question, described
 from tdb_tui.files.saving import weights_hash
 from tdb_tui.language.arguments import file_path, option_integer, position, unpaged
 from tdb_tui.language.parsing import Call, Word
-from tdb_tui.language.registry import Repeat
+from tdb_tui.language.registry import Repeat, Stale
 from tdb_tui.replies import Reply, note
 from tdb_tui.session import Session, Snapshot
 from tdb_tui.settings import setting
@@ -101,6 +101,7 @@ def compare(session: Session, call: Call) -> Reply:
     "keep",
     usage="FILE [KINDS]",
     group="keeping",
+    stale=Stale.REFUSED,
     complete=("file", "kind"),
     examples=("keep before.run", "keep pairs.run pairs ;; compare pairs against pairs.run"),
 )

@@ -17,7 +17,7 @@ from tdb_tui.edits.editing import make
 from tdb_tui.errors import CommandError, did_you_mean
 from tdb_tui.formats import signed
 from tdb_tui.language.parsing import Call, Word
-from tdb_tui.language.registry import Repeat
+from tdb_tui.language.registry import Repeat, Stale
 from tdb_tui.replies import Reply
 from tdb_tui.session import Session, Snapshot
 from tdb_tui.state import Edit
@@ -33,6 +33,7 @@ EVERYWHERE = "E"
     usage="ablate|patch|keep A -> B, C -> D [MODE|from B] | keep|cut circuit NAME [MODE|from B] | keep none",
     group="changing",
     repeat=Repeat.NOTHING,
+    stale=Stale.TOLD,
     options={"seed": True},
     complete=("node",),
     examples=("edge ablate L0H1 -> L2H1.q, M0 -> U", "edge patch L0H1@END -> L2H1 from B"),

@@ -9,6 +9,7 @@ from tdb_tui.errors import CommandError, did_you_mean
 from tdb_tui.formats import plain
 from tdb_tui.language.arguments import at_most, one_component, option_integer
 from tdb_tui.language.parsing import Call
+from tdb_tui.language.registry import Stale
 from tdb_tui.replies import Reply, columns
 from tdb_tui.session import Session
 from tdb_tui.stores import Stores
@@ -31,6 +32,7 @@ NO_STORE = "no store is loaded: start with --store FILE, made with tdb-tui colla
     "exs",
     usage="NODE [top|quantile|random] [-n N]",
     group="seeing",
+    stale=Stale.OF_NO_RUN,
     options={"n": True},
     complete=("node",),
     examples=("examples N3.17", "examples L1H3 quantile -n 4"),

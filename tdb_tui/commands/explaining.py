@@ -19,6 +19,7 @@ from tdb_tui.explaining.jobs import kept
 from tdb_tui.files.output import writes
 from tdb_tui.language.arguments import one_component
 from tdb_tui.language.parsing import Call, Word, unquote
+from tdb_tui.language.registry import Stale
 from tdb_tui.names import TEXT
 from tdb_tui.replies import Reply, note
 from tdb_tui.session import Session
@@ -36,6 +37,7 @@ NAMED = 8
     "ex",
     usage="NODE [TEXT] [--by MODEL] [--from openai|neuronpedia] | --stop",
     group="seeing",
+    stale=Stale.OF_NO_RUN,
     options={"by": True, "from": True, "stop": False},
     complete=("node", TEXT),
     examples=("explain L5H0", "explain L5H0 \"attends to ' Mary'\""),

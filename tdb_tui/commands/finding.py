@@ -5,6 +5,7 @@ from tdb_tui.commands.table import command
 from tdb_tui.errors import CommandError
 from tdb_tui.language.arguments import option_integer
 from tdb_tui.language.parsing import Call, unquote
+from tdb_tui.language.registry import Stale
 from tdb_tui.names import TEXT
 from tdb_tui.replies import Reply, columns
 from tdb_tui.session import Session
@@ -19,6 +20,7 @@ SHOWN, CELLS = 12, 60
     "find",
     usage="[WORDS] [-n N]",
     group="seeing",
+    stale=Stale.OF_NO_RUN,
     options={"n": True},
     complete=(TEXT,),
     examples=("find Mary", 'find "the store" -n 5'),

@@ -7,6 +7,7 @@ from tdb_tui.commands.table import command
 from tdb_tui.errors import CommandError, did_you_mean
 from tdb_tui.language.arguments import at_most
 from tdb_tui.language.parsing import Call
+from tdb_tui.language.registry import Stale
 from tdb_tui.replies import Reply
 from tdb_tui.session import Session
 from tdb_tui.tables.trees import path_to, tree_of
@@ -31,6 +32,7 @@ WITHIN = {"edits": "lists", "stops": "lists", "displays": "lists", "sweep": "hea
     "v",
     usage="|".join(VIEWS),
     group="seeing",
+    stale=Stale.OF_NO_RUN,
     complete=("view",),
     examples=("view tree", "view strips"),
 )

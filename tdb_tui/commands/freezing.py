@@ -13,7 +13,7 @@ from tdb_tui.edits.editing import Changes, refuse_silent
 from tdb_tui.errors import CommandError
 from tdb_tui.language.arguments import NodeWord, at_most, located, node_words, span_of
 from tdb_tui.language.parsing import Call, Word
-from tdb_tui.language.registry import Repeat
+from tdb_tui.language.registry import Repeat, Stale
 from tdb_tui.replies import Reply
 from tdb_tui.session import Session, Snapshot
 
@@ -34,6 +34,7 @@ WRITERS = ("heads", "mlp")
     usage="attn|ln|heads|mlp|NODES [@POS] | [heads|mlp] [@POS] --except NODES",
     group="changing",
     repeat=Repeat.NOTHING,
+    stale=Stale.TOLD,
     options={"except": True},
     complete=("node",),
     examples=("freeze attn", "patch L0H1 from B ;; freeze --except L1H3"),

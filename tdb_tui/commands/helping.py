@@ -17,7 +17,7 @@ from tdb_tui.errors import CommandError, did_you_mean
 from tdb_tui.formats import metric_text, signed
 from tdb_tui.language.arguments import at_most, integer, one_component, option_integer, unpaged
 from tdb_tui.language.parsing import Call, Word
-from tdb_tui.language.registry import Command, Repeat
+from tdb_tui.language.registry import Command, Repeat, Stale
 from tdb_tui.names import TEXT
 from tdb_tui.replies import Reply, columns
 from tdb_tui.session import Session
@@ -61,6 +61,7 @@ INFO = (
     "h",
     usage="[COMMAND|TOPIC|NODE]",
     group="help",
+    stale=Stale.OF_NO_RUN,
     complete=("help",),
     examples=("help", "h rank"),
 )
@@ -86,7 +87,9 @@ def help_(session: Session, call: Call) -> Reply:
     return print_(session, call)
 
 
-@command("apropos", usage="WORD", group="help", examples=("apropos edit", "apropos token"))
+@command(
+    "apropos", usage="WORD", group="help", stale=Stale.OF_NO_RUN, examples=("apropos edit", "apropos token")
+)
 def apropos(session: Session, call: Call) -> Reply:
     """Commands whose help mentions a word."""
     if not call.args:
@@ -102,6 +105,7 @@ def apropos(session: Session, call: Call) -> Reply:
     usage="[N] [/TEXT]",
     group="help",
     repeat=Repeat.CONTINUE,
+    stale=Stale.OF_NO_RUN,
     options={"from": True},
     examples=("history", "history 5 /rank"),
 )
@@ -158,6 +162,7 @@ def info(session: Session, call: Call) -> Reply:
     "exit",
     usage="[CODE] [--save FILE]",
     group="keeping",
+    stale=Stale.OF_NO_RUN,
     options={"save": True},
     examples=("quit", "q --save ioi.json"),
 )

@@ -13,7 +13,7 @@ from tdb_tui.files.saving import to_json
 from tdb_tui.files.sourcing import ScriptLine, blocks, script_lines
 from tdb_tui.language.arguments import at_most, file_path
 from tdb_tui.language.parsing import Call
-from tdb_tui.language.registry import Repeat
+from tdb_tui.language.registry import Repeat, Stale
 from tdb_tui.machine.trust import is_trusted, trust
 from tdb_tui.replies import Reply, note
 from tdb_tui.session import Session
@@ -26,6 +26,7 @@ SESSION_FILE = "session.json"
     usage="[FILE]",
     group="keeping",
     repeat=Repeat.NOTHING,
+    stale=Stale.OF_NO_RUN,
     complete=("file",),
     examples=("save", "save ioi.json"),
 )
@@ -152,6 +153,7 @@ def _sourced(session: Session, script: Iterable[ScriptLine], echo: bool) -> Repl
     usage="FILE.(html|md|txt|tdb|py|json|jsonl|csv|svg|dot)",
     group="keeping",
     repeat=Repeat.NOTHING,
+    stale=Stale.REFUSED,
     complete=("file",),
     examples=("export ioi.tdb", "export report.md"),
 )

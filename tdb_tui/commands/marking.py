@@ -9,7 +9,7 @@ from tdb_tui.errors import CommandError
 from tdb_tui.formats import node_label
 from tdb_tui.language.arguments import NodeWord, at_most, node_words
 from tdb_tui.language.parsing import Call
-from tdb_tui.language.registry import Repeat
+from tdb_tui.language.registry import Repeat, Stale
 from tdb_tui.replies import Reply
 from tdb_tui.session import Session, Snapshot
 
@@ -19,6 +19,7 @@ from tdb_tui.session import Session, Snapshot
     usage="[NODES] [--clear]",
     group="changing",
     repeat=Repeat.NOTHING,
+    stale=Stale.OF_NO_RUN,
     options={"clear": False},
     complete=("node",),
     examples=("mark L1H3@END ;; mark M1", "mark --clear"),

@@ -10,6 +10,7 @@ from tdb_tui.errors import CommandError, did_you_mean
 from tdb_tui.language.arguments import at_most, node_words
 from tdb_tui.language.evaluation import NodeText, Value
 from tdb_tui.language.parsing import Call, Word
+from tdb_tui.language.registry import Stale
 from tdb_tui.names import ANSWERS
 from tdb_tui.replies import Reply, note
 from tdb_tui.scope import shown, typed_value
@@ -26,6 +27,7 @@ _NAME = re.compile(r"[^\W\d][\w-]*")
     "alias",
     usage="[NAME [COMMAND]]",
     group="keeping",
+    stale=Stale.OF_NO_RUN,
     complete=("alias", "command"),
     examples=("alias look attn %1 ;; p %1@END", "alias"),
 )
@@ -56,6 +58,7 @@ def alias(session: Session, call: Call) -> Reply:
     "unalias",
     usage="NAME",
     group="keeping",
+    stale=Stale.OF_NO_RUN,
     complete=("alias",),
     examples=("unalias look", "unalias nn"),
 )

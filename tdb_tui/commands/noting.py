@@ -12,6 +12,7 @@ from tdb_tui.errors import CommandError
 from tdb_tui.files.output import writes
 from tdb_tui.language.arguments import at_most, integer, node_word
 from tdb_tui.language.parsing import Call, Word, unquote
+from tdb_tui.language.registry import Stale
 from tdb_tui.names import TEXT
 from tdb_tui.replies import Reply, columns, note
 from tdb_tui.session import Session, Snapshot
@@ -22,6 +23,7 @@ from tdb_tui.state import Note, State
     "note",
     usage="[NODE] TEXT | --drop N",
     group="keeping",
+    stale=Stale.OF_NO_RUN,
     complete=("node", TEXT),
     options={"drop": True},
     examples=("note L1H3 copies the name", "note ask the same of a longer prompt ;; note"),
@@ -73,7 +75,14 @@ def _in_store(
     return ()
 
 
-@command("echo", usage="TEXT", group="keeping", complete=(TEXT,), examples=("echo before the edit", "echo"))
+@command(
+    "echo",
+    usage="TEXT",
+    group="keeping",
+    stale=Stale.OF_NO_RUN,
+    complete=(TEXT,),
+    examples=("echo before the edit", "echo"),
+)
 def echo(session: Session, call: Call) -> Reply:
     """Print a text, in scripts to say what follows."""
     return Reply((unquote(call.rest().text),))

@@ -15,7 +15,7 @@ from tdb_tui.formats import signed
 from tdb_tui.language.arguments import NodeWord, at_most, located, node_words
 from tdb_tui.language.parsing import Call, Word
 from tdb_tui.language.positions import resolve_position, resolve_span
-from tdb_tui.language.registry import Repeat
+from tdb_tui.language.registry import Repeat, Stale
 from tdb_tui.metrics import in_other_prompt
 from tdb_tui.replies import Reply, note
 from tdb_tui.session import Session, Snapshot
@@ -30,6 +30,7 @@ from tdb_tui.tables.sides import Ints, Place, partners
     usage="NODES [from B|N[@POS[<KEY]]]",
     group="changing",
     repeat=Repeat.NOTHING,
+    stale=Stale.TOLD,
     complete=("node",),
     examples=("patch L1H3@END from B", "patch E@2 from B@2"),
 )

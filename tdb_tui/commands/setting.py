@@ -14,7 +14,7 @@ from tdb_tui.fitting import fitting
 from tdb_tui.formats import signed
 from tdb_tui.language.arguments import at_most, integer, located, number, position, position_in_b
 from tdb_tui.language.parsing import Call, Word
-from tdb_tui.language.registry import Repeat
+from tdb_tui.language.registry import Repeat, Stale
 from tdb_tui.metrics import metric_words
 from tdb_tui.replies import Reply, columns, note
 from tdb_tui.session import Session
@@ -102,7 +102,14 @@ def set_(session: Session, call: Call) -> Reply:
             return note(f"{name} is {value.text}")
 
 
-@command("show", usage="[NAME]", group="keeping", complete=("setting",), examples=("show", "show ablation"))
+@command(
+    "show",
+    usage="[NAME]",
+    group="keeping",
+    stale=Stale.OF_NO_RUN,
+    complete=("setting",),
+    examples=("show", "show ablation"),
+)
 def show(session: Session, call: Call) -> Reply:
     """Settings: value, where it comes from (default, file, env, flag or set), and meaning."""
     at_most(call, 1)

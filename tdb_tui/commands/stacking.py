@@ -15,7 +15,7 @@ from tdb_tui.files.output import write_whole
 from tdb_tui.formats import signed
 from tdb_tui.language.arguments import at_most, file_path, integer
 from tdb_tui.language.parsing import Call
-from tdb_tui.language.registry import Repeat
+from tdb_tui.language.registry import Repeat, Stale
 from tdb_tui.replies import Reply, columns, note
 from tdb_tui.session import Session
 from tdb_tui.state import LONGEST_NAME, Edit, Inputs
@@ -29,6 +29,7 @@ TURNS = ("save", "load")
     usage="[save FILE|load FILE [--add]]",
     group="changing",
     repeat=Repeat.NOTHING,
+    stale=Stale.TOLD,
     options={"add": False},
     complete=("stack", "file"),
     examples=("edits", "edits save mine.edits.json ;; edits load mine.edits.json"),
@@ -65,6 +66,7 @@ def edits(session: Session, call: Call) -> Reply:
     usage="iN [TEXT]",
     group="changing",
     repeat=Repeat.NOTHING,
+    stale=Stale.TOLD,
     complete=("edit",),
     examples=("ablate L1H3 ;; name i3 the name mover", "name i1"),
 )
@@ -90,6 +92,7 @@ def name(session: Session, call: Call) -> Reply:
     usage="iN PLACE|up|down",
     group="changing",
     repeat=Repeat.NOTHING,
+    stale=Stale.TOLD,
     complete=("edit", "turn"),
     examples=("ablate L1H3 ;; move i2 1", "move i1 down"),
 )

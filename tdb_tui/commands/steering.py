@@ -13,7 +13,7 @@ from tdb_tui.formats import plain
 from tdb_tui.language.arguments import NodeWord, node_words, number
 from tdb_tui.language.direction_words import read_direction
 from tdb_tui.language.parsing import Call, Word
-from tdb_tui.language.registry import Repeat
+from tdb_tui.language.registry import Repeat, Stale
 from tdb_tui.replies import Reply
 from tdb_tui.session import Session, Snapshot
 
@@ -28,6 +28,7 @@ _SCALED = re.compile(rf"(?P<amount>{_NUMBER})\s*\*\s*(?P<what>\S.*)", re.DOTALL)
     usage="SITE[@POS] += X * DIRECTION | NEURON[@POS] += X | = X | clamp LO HI",
     group="changing",
     repeat=Repeat.NOTHING,
+    stale=Stale.TOLD,
     complete=("node",),
     examples=('steer resid_pre.1@END += 4 * dir(" Mary" - " John")', "steer N1.5@END = 12"),
 )

@@ -7,6 +7,7 @@ from tdb_tui.commands.table import command
 from tdb_tui.errors import CommandError, Unconfirmed
 from tdb_tui.language.arguments import at_most, integer, line_number, number
 from tdb_tui.language.parsing import Call, Word
+from tdb_tui.language.registry import Stale
 from tdb_tui.replies import Reply, columns, note
 from tdb_tui.scope import shown, typed_value, value_of
 from tdb_tui.session import Session, Snapshot
@@ -18,6 +19,7 @@ from tdb_tui.state import Display, State, Stop
     "b",
     usage="[LINE|NODE|any [, EXPR]]",
     group="stops",
+    stale=Stale.OF_NO_RUN,
     complete=("node", "expr"),
     examples=("b A2", "b any, ld > 1"),
 )
@@ -30,6 +32,7 @@ def break_(session: Session, call: Call) -> Reply:
     "tbreak",
     usage="LINE|NODE|any [, EXPR]",
     group="stops",
+    stale=Stale.OF_NO_RUN,
     complete=("node", "expr"),
     examples=("tbreak A2", "tbreak M1, ld < 0"),
 )
@@ -42,6 +45,7 @@ def tbreak(session: Session, call: Call) -> Reply:
     "watch",
     usage="EXPR [by X]",
     group="stops",
+    stale=Stale.OF_NO_RUN,
     complete=("expr",),
     examples=("watch rank('Mary') == 1", "watch ld by 0.5"),
 )
@@ -65,6 +69,7 @@ def watch(session: Session, call: Call) -> Reply:
     "cl",
     usage="[NUM...|NODE|--all]",
     group="stops",
+    stale=Stale.OF_NO_RUN,
     options={"all": False},
     complete=("stop",),
     examples=("b A1 ;; cl 1", "cl --all"),
@@ -94,6 +99,7 @@ def clear(session: Session, call: Call) -> Reply:
     "condition",
     usage="NUM [EXPR]",
     group="stops",
+    stale=Stale.OF_NO_RUN,
     complete=("stop", "expr"),
     examples=("b A1 ;; condition 1 ld < 0", "condition 1"),
 )
@@ -119,6 +125,7 @@ def condition(session: Session, call: Call) -> Reply:
     "ignore",
     usage="NUM [COUNT]",
     group="stops",
+    stale=Stale.OF_NO_RUN,
     complete=("stop",),
     examples=("b A1 ;; ignore 1 2", "ignore 1"),
 )
@@ -163,6 +170,7 @@ def display(session: Session, call: Call) -> Reply:
     "undisplay",
     usage="[NUM...]",
     group="stops",
+    stale=Stale.OF_NO_RUN,
     complete=("display",),
     examples=("display ld ;; undisplay 1", "undisplay"),
 )

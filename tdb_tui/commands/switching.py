@@ -10,7 +10,7 @@ from tdb_tui.edits.editing import effect
 from tdb_tui.edits.which import NUMBERED, edit_of, known_edit, words_of
 from tdb_tui.errors import CommandError
 from tdb_tui.language.parsing import Call
-from tdb_tui.language.registry import Repeat
+from tdb_tui.language.registry import Repeat, Stale
 from tdb_tui.replies import Reply, note
 from tdb_tui.session import Session
 from tdb_tui.state import Display, Edit, Stop
@@ -22,6 +22,7 @@ Each = TypeVar("Each", Edit, Stop, Display)
     "disable",
     usage="NUM|NAME...",
     group="stops",
+    stale=Stale.TOLD,
     complete=("stop",),
     examples=("b A1 ;; disable 1", "disable i1"),
 )
@@ -34,6 +35,7 @@ def disable(session: Session, call: Call) -> Reply:
     "enable",
     usage="NUM|NAME...",
     group="stops",
+    stale=Stale.TOLD,
     complete=("stop",),
     examples=("b A1 ;; disable 1 ;; enable 1", "enable i1"),
 )
@@ -47,6 +49,7 @@ def enable(session: Session, call: Call) -> Reply:
     usage="iN|NAME|bN|wN|dN...",
     group="changing",
     repeat=Repeat.NOTHING,
+    stale=Stale.TOLD,
     complete=("stop",),
     examples=("ablate L1H3 ;; toggle i3", "toggle i1 b1"),
 )

@@ -7,6 +7,7 @@ from tdb_tui.commands.table import command
 from tdb_tui.errors import CommandError, did_you_mean
 from tdb_tui.language.arguments import at_most, integer
 from tdb_tui.language.parsing import Call, Word
+from tdb_tui.language.registry import Stale
 from tdb_tui.replies import Reply
 from tdb_tui.session import Session
 from tdb_tui.state import Lesson
@@ -18,6 +19,7 @@ ACTS = ("skip", "back", "hint", "stop", "restart")
     "tutor",
     usage="[skip|back|hint|stop|restart|STEP]",
     group="help",
+    stale=Stale.OF_NO_RUN,
     complete=("lesson",),
     examples=("tutor", "tutor 3"),
 )

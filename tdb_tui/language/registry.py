@@ -21,6 +21,15 @@ class Repeat(Enum):
     NOTHING = "nothing"
 
 
+class Stale(Enum):
+    """What becomes of a command while edits wait to be run (`set autorun off`)."""
+
+    MARKED = "its answer says that it is of the run before them"
+    TOLD = "its answer says by itself what has not been run"
+    OF_NO_RUN = "its answer has no number of a run"
+    REFUSED = "its answer would be acted on, or last, without the mark"
+
+
 GLOBAL_OPTIONS: Mapping[str, bool] = {"json": False, "out": True}
 "Options that every command takes, and whether they take a value."
 
@@ -40,6 +49,7 @@ class Command:
     examples: tuple[str, ...]
     act: Act
     repeat: Repeat = Repeat.NOTHING
+    stale: Stale = Stale.MARKED
     options: Mapping[str, bool] = field(default_factory=dict[str, bool])
     "Name without dashes -> whether it takes a value; the global ones are not listed."
     complete: tuple[str, ...] = ()
@@ -63,6 +73,7 @@ class Registry:
         group: str,
         examples: Sequence[str],
         repeat: Repeat = Repeat.NOTHING,
+        stale: Stale = Stale.MARKED,
         options: Mapping[str, bool] | None = None,
         complete: Sequence[str] = (),
     ) -> Callable[[Decorated], Decorated]:
@@ -71,7 +82,7 @@ class Registry:
         def register(act: Decorated) -> Decorated:
             text = cleandoc(act.__doc__ or "")
             declared = (name, aliases, usage, group, text, tuple(examples), act)
-            self.add(Command(*declared, repeat=repeat, options=options or {}, complete=tuple(complete)))
+            self.add(Command(*declared, repeat, stale, options or {}, tuple(complete)))
             return act
 
         return register
