@@ -1,6 +1,7 @@
 """Random dictionaries on which a wrong convention shows: no bias is zero, decoder norms differ, few latents are active."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from model.edits.sources import Where
 from model.gpt2 import Config
 from model.sites import Site
 from sae.autoencoder import Autoencoder
+from sae.files import save_autoencoder
 from sae.nonlinearities import BatchTopK, JumpRelu, Nonlinearity, Relu, TopK
 from sae.normalization import Normalization
 from sae.places import width
@@ -58,6 +60,14 @@ def random_dictionary(
         w_skip=0.1 * noise(d_in, d_out) if skip else None,
     )
     return dictionary.to(dtype=dtype)
+
+
+def write_dictionaries(folder: Path, dictionaries: Iterable[Autoencoder]) -> Path:
+    """The folder, with a file of each, named by the place that it takes apart."""
+    for each in dictionaries:
+        site, layer = each.writes
+        save_autoencoder(each, folder / f"{site}.{layer}.safetensors")
+    return folder
 
 
 MLP1, ATTN1 = (Site.MLP_OUT, 1), (Site.ATTN_OUT, 1)

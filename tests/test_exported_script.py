@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from model.sites import Site
-from sae.files import save_autoencoder
 from tdb_tui.engine import Engine
 from tdb_tui.session import Session
-from tests.dictionaries import random_dictionary
+from tests.dictionaries import MLP1, random_dictionary, write_dictionaries
 from tests.sessions import SHAPE, begin, do, fail, load, write_model
 
 ROOT = Path(__file__).parents[1]
@@ -58,10 +57,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 def session(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
     monkeypatch.chdir(tmp_path)
     Path("saes").mkdir()
-    for site, layer in ((Site.MLP_OUT, 1), (Site.ATTN_OUT, 2)):
-        save_autoencoder(
-            random_dictionary((site, layer), SHAPE), Path("saes") / f"{site}.{layer}.safetensors"
-        )
+    write_dictionaries(Path("saes"), (random_dictionary(at, SHAPE) for at in (MLP1, (Site.ATTN_OUT, 2))))
     Path("prompts.txt").write_text(" Mary went to the store\n John gave Anna a drink and then went to the\n")
     return begin(engine)
 

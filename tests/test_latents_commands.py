@@ -1,6 +1,7 @@
 """Latents in the debugger: loaded, ranked in the place of other parts, edited, traced, looked at."""
 
 import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,9 @@ from scipy.special import softmax
 
 from model.dictionaries import LETTER_OF
 from model.sites import Site
-from sae.files import save_autoencoder
 from tdb_tui.engine import Engine
 from tdb_tui.session import Session
-from tests.dictionaries import random_dictionary
+from tests.dictionaries import random_dictionary, write_dictionaries
 from tests.sessions import SHAPE, begin, fail, load, write_model
 from tests.sessions import do as say
 
@@ -25,11 +25,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dictionary of every MLP's and every attention's output."""
-    folder = tmp_path_factory.mktemp("saes")
-    for layer in range(SHAPE.n_layer):
-        for site in (Site.MLP_OUT, Site.ATTN_OUT):
-            save_autoencoder(random_dictionary((site, layer), SHAPE), folder / f"{site}.{layer}.safetensors")
-    return folder
+    places = product((Site.MLP_OUT, Site.ATTN_OUT), range(SHAPE.n_layer))
+    made = (random_dictionary(at, SHAPE) for at in places)
+    return write_dictionaries(tmp_path_factory.mktemp("saes"), made)
 
 
 @pytest.fixture

@@ -3,13 +3,11 @@
 from pathlib import Path
 
 import pytest
-import torch
 
 from model.sites import Site
-from sae.files import save_autoencoder
 from tdb_tui.engine import Engine
 from tdb_tui.session import Session
-from tests.dictionaries import random_dictionary
+from tests.dictionaries import random_dictionary, write_dictionaries
 from tests.sessions import SHAPE, begin, do, fail, load, write_model
 
 
@@ -20,11 +18,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("saes")
-    for site, layer in ((Site.MLP_OUT, 1), (Site.ATTN_OUT, 2), (Site.RESID_PRE, 2)):
-        made = random_dictionary((site, layer), SHAPE, dtype=torch.float64)
-        save_autoencoder(made, folder / f"{site}.{layer}.safetensors")
-    return folder
+    places = (Site.MLP_OUT, 1), (Site.ATTN_OUT, 2), (Site.RESID_PRE, 2)
+    made = (random_dictionary(at, SHAPE) for at in places)
+    return write_dictionaries(tmp_path_factory.mktemp("saes"), made)
 
 
 @pytest.fixture

@@ -1,13 +1,13 @@
 """Latents in sweeps and in `why not`: cells and sets are what the edits that they name make of the metric."""
 
 import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from model.sites import Site
-from sae.files import save_autoencoder
 from sae.nonlinearities import TopK
 from tdb_tui.commands import registry
 from tdb_tui.commands.sweep_words import read_sweep
@@ -16,7 +16,7 @@ from tdb_tui.language.parsing import parse_line
 from tdb_tui.session import Session
 from tdb_tui.sweeps.latents import strongest
 from tdb_tui.sweeps.values import Picture
-from tests.dictionaries import random_dictionary
+from tests.dictionaries import random_dictionary, write_dictionaries
 from tests.sessions import PROMPT, PROMPT_B, SHAPE, WORDS, begin, do, fail, load, write_model
 
 LONGER = " then Mary and John went to the store, Anna gave a drink to"
@@ -30,12 +30,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dictionary of every MLP's and every attention's output, and in one layer one that compares its latents."""
-    folder = tmp_path_factory.mktemp("saes")
-    for layer in range(SHAPE.n_layer):
-        for site in (Site.MLP_OUT, Site.ATTN_OUT):
-            made = random_dictionary((site, layer), SHAPE, nonlinearity=TopK(5) if layer == 2 else None)
-            save_autoencoder(made, folder / f"{site}.{layer}.safetensors")
-    return folder
+    places = product((Site.MLP_OUT, Site.ATTN_OUT), range(SHAPE.n_layer))
+    made = (random_dictionary(at, SHAPE, nonlinearity=TopK(5) if at[1] == 2 else None) for at in places)
+    return write_dictionaries(tmp_path_factory.mktemp("saes"), made)
 
 
 @pytest.fixture

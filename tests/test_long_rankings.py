@@ -10,13 +10,12 @@ import pytest
 
 from model.nodes import NodeTable
 from model.sites import Site
-from sae.files import save_autoencoder
 from tdb_tui.asked import Asked
 from tdb_tui.engine import Engine
 from tdb_tui.session import Session
 from tdb_tui.tables.pages import LEFT_OUT, Order, keys_of
 from tdb_tui.views.ranked import ranked
-from tests.dictionaries import random_dictionary
+from tests.dictionaries import random_dictionary, write_dictionaries
 from tests.sessions import SHAPE, TOKENS, begin, do, fail, load, write_model
 
 NEURONS = SHAPE.n_layer * SHAPE.d_mlp * TOKENS
@@ -57,11 +56,9 @@ def at_once(session: Session, line: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def saes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("saes")
-    for site, layer in ((Site.MLP_OUT, 1), (Site.ATTN_OUT, 2), (Site.Z, 0)):
-        made = random_dictionary((site, layer), SHAPE)
-        save_autoencoder(made, folder / f"{site}.{layer}.safetensors")
-    return folder
+    places = (Site.MLP_OUT, 1), (Site.ATTN_OUT, 2), (Site.Z, 0)
+    made = (random_dictionary(at, SHAPE) for at in places)
+    return write_dictionaries(tmp_path_factory.mktemp("saes"), made)
 
 
 @pytest.mark.parametrize(

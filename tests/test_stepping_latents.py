@@ -7,13 +7,14 @@ import pytest
 
 from model.components import Kind
 from model.sites import Site
-from sae.files import save_autoencoder
+from sae.autoencoder import Autoencoder
+from sae.nonlinearities import Nonlinearity
 from sae.normalization import Normalization
 from tdb_tui.engine import Engine
 from tdb_tui.scope import opened
 from tdb_tui.session import Session
 from tdb_tui.stepping import rows_inside
-from tests.dictionaries import NONLINEARITIES, random_dictionary
+from tests.dictionaries import NONLINEARITIES, random_dictionary, write_dictionaries
 from tests.sessions import END, SHAPE, begin, do, load, write_model
 
 PLACES = {
@@ -39,15 +40,18 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Dictionaries of every layer, at what sub-layers put out and inside of them, of several kinds."""
-    folders: dict[str, Path] = {}
-    for name, sites in PLACES.items():
-        folders[name] = tmp_path_factory.mktemp(name)
-        for layer, nonlinearity in enumerate(NONLINEARITIES.values()):
-            for site in sites:
-                norm = Normalization.LAYER_NORM if layer == 1 else Normalization.NONE
-                made = random_dictionary((site, layer), SHAPE, nonlinearity=nonlinearity, normalization=norm)
-                save_autoencoder(made, folders[name] / f"{site}.{layer}.safetensors")
-    return folders
+    kinds = list(enumerate(NONLINEARITIES.values()))
+    return {
+        name: write_dictionaries(
+            tmp_path_factory.mktemp(name), (made(site, *kind) for site in sites for kind in kinds)
+        )
+        for name, sites in PLACES.items()
+    }
+
+
+def made(site: Site, layer: int, nonlinearity: Nonlinearity) -> Autoencoder:
+    norm = Normalization.LAYER_NORM if layer == 1 else Normalization.NONE
+    return random_dictionary((site, layer), SHAPE, nonlinearity=nonlinearity, normalization=norm)
 
 
 @pytest.fixture(params=PLACES)

@@ -17,7 +17,7 @@ from tdb_tui import engine as running
 from tdb_tui.commands import verifying
 from tdb_tui.engine import Engine
 from tdb_tui.session import Session
-from tests.dictionaries import NONLINEARITIES, random_dictionary
+from tests.dictionaries import NONLINEARITIES, random_dictionary, write_dictionaries
 from tests.sessions import SHAPE, begin, do, load, write_model
 
 KINDS = list(NONLINEARITIES.values())
@@ -105,18 +105,13 @@ def made(reads: Site, writes: Site, layer: int) -> Autoencoder:
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Dictionaries of every layer: every nonlinearity and normalisation, with and without a bias off the input."""
-    folders = {name: tmp_path_factory.mktemp(name) for name in SCENES}
-    for name, pairs in PLACES.items():
-        for reads, writes in pairs:
-            for layer in range(SHAPE.n_layer):
-                save_autoencoder(made(reads, writes, layer), folders[name] / f"{writes}.{layer}.safetensors")
-    for layer, (reads, writes) in enumerate(TRANSCODERS):
-        save_autoencoder(made(reads, writes, layer), folders["transcoders"] / f"{writes}.{layer}.safetensors")
-    for layer in (1, 2):
-        save_autoencoder(
-            made(Site.LN1_NORMALIZED, Site.Z, layer), folders["transcoders"] / f"z.{layer}.safetensors"
-        )
-    return folders
+    layers = range(SHAPE.n_layer)
+    each = {
+        name: [made(*pair, layer) for pair in pairs for layer in layers] for name, pairs in PLACES.items()
+    }
+    of_heads = [made(Site.LN1_NORMALIZED, Site.Z, layer) for layer in (1, 2)]
+    each["transcoders"] = [made(*pair, layer) for layer, pair in enumerate(TRANSCODERS)] + of_heads
+    return {name: write_dictionaries(tmp_path_factory.mktemp(name), found) for name, found in each.items()}
 
 
 @pytest.fixture(autouse=True)
