@@ -101,7 +101,7 @@ def open_line(
 
 
 def _heads(model: GPT2, trace: Trace, layer: int) -> _Rows:
-    w_o = attribution.head_matrices(model)[layer].double()
+    w_o = attribution.head_matrix(model, layer).double()
 
     def writes(pos: int) -> Tensor:
         z = trace[Site.Z, layer][:, pos].double()  # [head, d_head]

@@ -11,11 +11,10 @@ from tdb_tui.measurements import Measurements
 from tdb_tui.readings import Reading
 
 CACHE_BYTES = 672 << 20
-"""Three runs of GPT-2 small at 512 tokens, and what has been read from them: with edits, without, and prompt B.  The
-session holds these in any case, so that keeping fewer would only mean to run them again."""
+"""Three runs of GPT-2 small at 512 tokens, 206 MB each, and some of what has been read from them: with edits, without,
+and prompt B.  The session holds these in any case, so that keeping fewer would only mean to run them again."""
 READINGS = 16
 VALUES = 4096
-
 
 Kept = TypeVar("Kept")
 

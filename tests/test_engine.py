@@ -3,6 +3,7 @@
 import gc
 import json
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,23 @@ def test_of_a_prompt_set_no_run_but_one_is_held_and_what_was_kept_stays(
         gc.enable()
     assert held == [0, 1] * 6  # of each example one with the edit and one without
     assert sites(small, lambda: do(session, "undo", "redo")) == 0
+
+
+def test_what_is_run_for_a_moment_goes_before_what_is_kept(engine: Engine) -> None:
+    now = begin(engine).snapshot.now
+    most = 9 * now.trace.nbytes // 2
+    small = Engine(now.model, engine.tokenizer, engine.info, cache_bytes=most)
+    session = begin(small)
+    do(session, "ablate L0H1")
+    kept, inputs = set(small.runs.traces), session.state.inputs
+    assert len(kept) == 3  # with the edit, without, and prompt B
+    with small.runs.unkept():
+        for name in ("Anna", "Smith", "John"):
+            other = begin(engine, PROMPT.replace("Mary", name)).state.inputs.prompt
+            small.value(replace(inputs, prompt=other, prompt_b=None, edits=()))
+            assert kept < set(small.runs.traces)
+            assert bytes_of(small.runs.traces.values()) <= most
+    assert set(small.runs.traces) == kept
 
 
 def test_running_again_from_nothing_gives_the_same_numbers(engine: Engine) -> None:

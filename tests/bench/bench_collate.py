@@ -12,7 +12,6 @@ tokens a second.  Layers cost the same: fewer of them (`--layers 2`) give the sa
 import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import count as count_from
 from itertools import islice
 from pathlib import Path
 
@@ -82,15 +81,14 @@ def bare(model: GPT2, block: Callable[[], tuple[Row, ...]], device: torch.device
 def over_all(collate: Work, pass_: Work, one_product: Work) -> dict[str, Took]:
     """Means of a block: of all until there are no more, and of the other works beside every few of them."""
     found: dict[str, list[Took]] = {"collate": [], "bare": [], "product": []}
-    for count in count_from(0):
+    while True:
         try:
             found["collate"].append(collate())
         except StopIteration:
             return {name: mean(each) for name, each in found.items()}
-        if count % BARE_EVERY == 0:
+        if len(found["collate"]) % BARE_EVERY == 1:
             found["bare"].append(pass_())
             found["product"].append(one_product())
-    raise AssertionError("a corpus ends")
 
 
 def mean(took: list[Took]) -> Took:
