@@ -49,7 +49,7 @@ class Runs:
             if not self._fits(coming):
                 reading.shed()  # whoever shows it holds it all the same
         while len(self.traces) > 1 and not self._fits(coming):
-            gone = self.traces.pop(self._first_to_go(self.traces))
+            gone = self.traces.pop(self._first_to_go(self.traces, but_last=not coming))
             # what was read from it would hold it
             for reading in [key for key, reading in self.readings.items() if reading.trace is gone]:
                 del self.readings[reading]
@@ -71,12 +71,11 @@ class Runs:
             del self.readings[self._first_to_go(self.readings)]
         return self.readings[reading]
 
-    def _first_to_go(self, kept: OrderedDict[object, Kept]) -> object:
-        """The oldest that does not stay, or the oldest; never the last one."""
-        older = list(kept)[:-1]
-        return next(
-            (key for key in older if self._staying is not None and key not in self._staying), older[0]
-        )
+    def _first_to_go(self, kept: OrderedDict[object, Kept], but_last: bool = True) -> object:
+        """The oldest that does not stay, or the oldest; not the one that was asked about last, unless it may be."""
+        keys = list(kept)[: -1 if but_last else None]
+        passing = (key for key in keys if self._staying is not None and key not in self._staying)
+        return next(passing, keys[0])
 
     def keep_value(self, key: object, value: float) -> float:
         self.values[key] = value
