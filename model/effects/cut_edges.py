@@ -85,14 +85,28 @@ def missing(
     for change in dict.fromkeys((*pulled, *final)):
         gradient = pulled[change] if change in pulled else final[change]
         if bool(gradient.any()):
-            none, added = torch.zeros_like(gradient), wide(wiring.delta(change)[0].detach())
+            none = torch.zeros_like(gradient)
             pulls = gradient, direct.get(change, none), final.get(change, none)
-            write, tail = whole_write(model, trace, change), (change.component, change.key)
-            found.append(Missing(tail, left_by(change) - 1, write, added, *pulls, gone_of(trace, change)))
+            found.append(missing_of(model, trace, wiring, change, *pulls))
     return tuple(found)
 
 
-def gone_of(trace: Trace, change: NODE_CHANGES) -> Tensor:
+def missing_of(
+    model: GPT2,
+    trace: Trace,
+    wiring: Wiring,
+    change: NODE_CHANGES,
+    total: Tensor,
+    direct: Tensor,
+    final: Tensor,
+) -> Missing:
+    """What is missing of one tail, by these gradients: [pos, d_model] each."""
+    tail, lost, added = (change.component, change.key), left_by(change) - 1, wiring.delta(change)[0].detach()
+    write, gone = whole_write(model, trace, change), _gone(trace, change)
+    return Missing(tail, lost, write, wide(added), total, direct, final, gone)
+
+
+def _gone(trace: Trace, change: NODE_CHANGES) -> Tensor:
     """Where an edit has replaced the whole that a tail is a part of: bool [pos, 1]."""
     part = change.component
     if part.kind not in WHOLES:

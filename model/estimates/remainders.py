@@ -28,7 +28,7 @@ from model.measured.repair import differing
 from model.readers import scale_met, slope_of_scale, stream_met
 from model.sites import Site
 from model.trace import Trace
-from model.upstream.edges import InputGradients, input_gradients
+from model.upstream.inputs import InputGradients, input_gradients
 
 
 class Step(Enum):

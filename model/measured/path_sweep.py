@@ -22,7 +22,8 @@ from model.measured.scorers import Scorer, unchanged
 from model.sites import Hook, Site, compose, no_hook
 from model.targets import Via
 from model.trace import Trace
-from model.upstream.edges import Input, InputGradients, edges_into, input_gradients
+from model.upstream.edges import edges_into
+from model.upstream.inputs import Input, InputGradients, input_gradients
 
 ROWS = 512
 "Tokens that are run together."

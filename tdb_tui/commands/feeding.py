@@ -11,7 +11,8 @@ from model.effects.writes import effects_of
 from model.lines import written_on
 from model.nodes import joined
 from model.targets import Via
-from model.upstream.edges import Edges, Input, InputGradients, edges_from, edges_into, input_gradients
+from model.upstream.edges import Edges, edges_from, edges_into
+from model.upstream.inputs import Input, InputGradients, input_gradients
 from tdb_tui.commands.table import command
 from tdb_tui.errors import CommandError
 from tdb_tui.formats import node_label, signed, token_label

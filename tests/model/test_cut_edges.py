@@ -17,7 +17,8 @@ from model.measured.replay import measure
 from model.measured.scorers import metric_scorer, unchanged
 from model.nodes import NodeTable
 from model.trace import Trace, metric_value, record
-from model.upstream.edges import edges_from, input_gradients
+from model.upstream.edges import edges_from
+from model.upstream.inputs import input_gradients
 from tests.tiny import (
     A0,
     BA1,

@@ -21,7 +21,8 @@ from model.metrics import Metric, Quantity
 from model.sites import Site
 from model.targets import Via, trace_target
 from model.trace import Trace, metric_value, record
-from model.upstream.edges import edges_from, input_gradients
+from model.upstream.edges import edges_from
+from model.upstream.inputs import input_gradients
 from tests.tiny import EDITS, END, LD, TINY, TOKENS
 
 HEAD, M0, M1 = Component(Kind.HEAD, 1, 2), Component(Kind.MLP, 0), Component(Kind.MLP, 1)

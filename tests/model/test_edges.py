@@ -26,7 +26,8 @@ from model.sites import Site, compose
 from model.targets import Target, Via, metric_target, trace_target
 from model.trace import Trace, record
 from model.upstream.branches import Branch, as_dict, as_dot, quoted
-from model.upstream.edges import Input, InputGradients, edges_from, edges_into, input_gradients
+from model.upstream.edges import edges_from, edges_into
+from model.upstream.inputs import Input, InputGradients, input_gradients
 from model.upstream.tree import Pruning, tree
 from tests.tiny import EARLY, EDITS, END, LD, OTHER, TINY, TOKENS
 

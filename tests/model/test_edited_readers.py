@@ -24,7 +24,8 @@ from model.nodes import NodeTable, joined
 from model.sites import Site
 from model.targets import Target, Via, metric_target, trace_target, wanted_at
 from model.trace import Trace, record
-from model.upstream.edges import Input, edges_from, edges_into, input_gradients
+from model.upstream.edges import edges_from, edges_into
+from model.upstream.inputs import Input, input_gradients
 from model.upstream.rows import Parts, rows_of
 from tests.tiny import A0, BA1, EMBED, END, L0H1, L1H2, LAST, LD, M0, M1, MIDDLE, N0, TOKENS
 

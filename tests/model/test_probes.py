@@ -27,7 +27,8 @@ from model.probes import Activation, Direction, Probe, probe_line, refuse_probe
 from model.sites import Site
 from model.targets import Via, metric_target, trace_target
 from model.trace import Trace, metric_value, record, reference
-from model.upstream.edges import edges_from, input_gradients
+from model.upstream.edges import edges_from
+from model.upstream.inputs import input_gradients
 from tests.naive import Array, Naive
 from tests.tiny import EDITS, END, TINY, TOKENS
 

@@ -14,7 +14,8 @@ from model.estimates.estimators import attribution_patching
 from model.estimates.swap import Direction, Swap
 from model.nodes import NodeTable
 from model.trace import metric_value
-from model.upstream.edges import Edges, edges_from, input_gradients
+from model.upstream.edges import Edges, edges_from
+from model.upstream.inputs import input_gradients
 from tests.oracle.bridge import END, FOLDED, LD, ODD, Both, close, ids, peer
 
 pytestmark = [
