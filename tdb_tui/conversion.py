@@ -3,14 +3,21 @@
 Typer converts every value by pydantic, texts too, and importing that takes a third of the time to the first frame.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from typer import Context
 
+RELIED_ON = ("get_runtime_param", "type_descriptor")
+"What there must be of a parameter: no documented part of Typer, and older ones have neither."
+
 
 class AsTyped:
-    """Stands where Typer keeps how a parameter is converted; what is no text is left to Typer."""
+    """Stands where Typer has what converts a parameter; what is no text is left to that."""
+
+    def __init__(self, converter: Callable[[], Any]) -> None:
+        """`converter` makes Typer's own."""
+        self._converter = converter
 
     def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
         """The value as Typer gives it."""
@@ -21,8 +28,7 @@ class AsTyped:
             return value
         if several and _are_texts(value) and param.type_descriptor.annotation == list[str]:
             return list(value)
-        param._runtime_param = None  # Typer then makes its own
-        return param.get_runtime_param().coerce(value, param=param, ctx=ctx)
+        return self._converter().coerce(value, param=param, ctx=ctx)
 
 
 def _are_texts(value: Any) -> bool:
@@ -36,5 +42,6 @@ def _are_texts(value: Any) -> bool:
 def leave_texts(command: Any) -> None:
     """Convert a command's values only where they are no texts; where Typer has no such place, all as it does."""
     for param in command.get_params(Context(command)):  # --help among them
-        if hasattr(param, "_runtime_param"):
-            param._runtime_param = AsTyped()
+        if all(hasattr(param, name) for name in RELIED_ON):
+            as_typed = AsTyped(param.get_runtime_param)
+            param.get_runtime_param = lambda as_typed=as_typed: as_typed

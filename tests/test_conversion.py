@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import typer.main
 
+from tdb_tui.conversion import leave_texts
 from tdb_tui.programs import debug
 from tests.sessions import PROMPT
 
@@ -61,6 +62,15 @@ def test_what_is_no_value_of_an_option_is_refused_as_typer_refuses_it(
             options(command, (PROMPT,), {})
         said.append(caught.value.format_message())  # pyright: ignore[reportAttributeAccessIssue]
     assert said[0] == said[1]
+
+
+def test_where_typer_converts_by_other_means_nothing_is_put_in_its_way() -> None:
+    command: Any = typer.main.get_command(debug.app)
+    for param in command.params:
+        vars(param).pop("type_descriptor", None)
+    leave_texts(command)
+    assert command.params
+    assert not any("get_runtime_param" in vars(param) for param in command.params)
 
 
 def test_words_are_read_without_pydantic() -> None:
